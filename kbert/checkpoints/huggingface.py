@@ -1,0 +1,183 @@
+"""Hugging Face model directories: `config.json` and safetensors, one file or several."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from kbert import registry
+from kbert.checkpoints import names
+from kbert.files import read_json
+from kbert.config import EncoderConfig
+from kbert.errors import BadInput, nearest
+from kbert.families import Family
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+
+# Keys of config.json that the model as a whole owns; the encoder's config does not repeat them.
+MODEL_KEYS = ("id2label", "label2id", "architectures", "problem_type", "num_labels")
+
+
+class Directory:
+    """A Hugging Face model directory, opened for reading.
+
+    Attributes:
+        path: the directory.
+        config_json: `config.json` as it stands.
+        family: the family that `model_type` names.
+        config: the encoder's config.
+
+    Raises:
+        BadInput: not such a directory; a file is missing, cut short or not what it should be.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = pathlib.Path(path)
+        if not self.path.is_dir():
+            raise BadInput(f"{self.path}: no such model directory")
+        where = self.path / CONFIG
+        if not where.is_file():
+            raise BadInput(f"{self.path}: no {CONFIG} in this directory, so it is no model")
+        self.config_json = read_json(where)
+        kind = self.config_json.get("model_type")
+        if not isinstance(kind, str) or kind not in registry.names("family"):
+            raise BadInput(
+                f"{where}: model_type: found {kind!r}, expected a family that kbert has"
+                + nearest(str(kind), registry.names("family"))
+            )
+        self.family: Family = registry.get("family", kind)
+        encoder_json = {k: v for k, v in self.config_json.items() if k not in MODEL_KEYS}
+        self.config: EncoderConfig = self.family.read_config(encoder_json, str(where))
+        self._shards = self._open()
+        has_pooler = any("pooler." in name for name in self._shards)
+        self.config = self.config.replace(pooler=has_pooler)
+
+    def _open(self) -> dict[str, pathlib.Path]:
+        """Tensor name -> file that holds it."""
+        single, index = self.path / WEIGHTS, self.path / INDEX
+        if single.is_file():
+            files = [single]
+        elif index.is_file():
+            listed = read_json(index).get("weight_map")
+            if not isinstance(listed, dict):
+                raise BadInput(f"{index}: weight_map: missing")
+            files = [self.path / name for name in sorted(set(listed.values()))]
+        else:
+            others = sorted(p.name for p in self.path.glob("*.bin"))
+            found = f"; found {', '.join(others)}, which kbert does not read" if others else ""
+            raise BadInput(f"{self.path}: no {WEIGHTS} in this directory{found}")
+        found_names: dict[str, pathlib.Path] = {}
+        for file in files:
+            check_safetensors(file)
+            with _safe_open(file) as opened:
+                for name in opened.keys():  # noqa: SIM118 - safe_open is no dict
+                    found_names[name] = file
+        return found_names
+
+    @property
+    def tensor_names(self) -> list[str]:
+        """Every tensor in the files."""
+        return sorted(self._shards)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Shape of one tensor, None if there is none of that name."""
+        if name not in self._shards:
+            return None
+        with _safe_open(self._shards[name]) as opened:
+            return tuple(opened.get_slice(name).get_shape())
+
+    def tensor(self, name: str) -> np.ndarray:
+        """One tensor."""
+        with _safe_open(self._shards[name]) as opened:
+            return opened.get_tensor(name)
+
+    def labels(self) -> tuple[str, ...] | None:
+        """Labels in the order of their ids; None if the config names none.
+
+        Raises:
+            BadInput: ids that do not run from 0 without a gap.
+        """
+        table = self.config_json.get("id2label")
+        if not table:
+            return None
+        try:
+            by_id = {int(key): str(value) for key, value in table.items()}
+        except (AttributeError, ValueError):
+            by_id = {}
+        if sorted(by_id) != list(range(len(by_id))) or not by_id:
+            raise BadInput(
+                f"{self.path / CONFIG}: id2label: found {table!r}, expected ids from 0 up"
+            )
+        return tuple(by_id[i] for i in range(len(by_id)))
+
+    def fill(self, variables: Mapping[str, Any], **options: Any) -> names.Report:
+        """Fills variables (kbert name -> variable) from the files; see `names.read`."""
+        report = names.read(
+            str(self.path),
+            self.tensor_names,
+            self.tensor,
+            variables,
+            self.family,
+            self.config.num_hidden_layers,
+            **options,
+        )
+        report.kept_keys = sorted(self.config.foreign)
+        act = self.config.hidden_act
+        report.activation = f"{act} (exact, error function)" if act == "gelu" else act
+        return report
+
+
+def _safe_open(file: pathlib.Path) -> Any:
+    try:
+        return safe_open(str(file), "numpy")
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{file}: not a safetensors file: {error}") from None
+
+
+def check_safetensors(file: pathlib.Path) -> None:
+    """Holds a file's size against what its header promises.
+
+    Raises:
+        BadInput: the file is missing, cut short, or its header cannot be read.
+    """
+    if not file.is_file():
+        raise BadInput(f"{file}: no such file")
+    size = file.stat().st_size
+    with open(file, "rb") as opened:
+        head = opened.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 2 <= length <= size - 8:
+            raise BadInput(f"{file}: cut short or no safetensors file ({size} bytes)")
+        try:
+            header = json.loads(opened.read(length))
+            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise BadInput(f"{file}: its safetensors header cannot be read") from None
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        raise BadInput(f"{file}: found {size} bytes, its header promises {expected}")
+
+
+def write(
+    folder: pathlib.Path,
+    config_json: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    family: Family,
+    layers: int,
+    *,
+    prefixed: bool,
+) -> None:
+    """Writes `config.json` and `model.safetensors` into an existing folder."""
+    tensors = names.write(variables, family, layers, prefixed=prefixed)
+    # transformers refuses a file without this mark
+    save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
+    text = json.dumps(dict(sorted(config_json.items())), indent=2, ensure_ascii=False)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,32 @@
+"""Tab-separated values with a header. No quoting: many sentences hold a lone quotation mark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from kbert.data.table import Format, Table, from_rows, lines_of
+
+
+def read(text: str, where: str) -> Table:
+    """First line is the header; every other line is a row."""
+    lines = lines_of(text)
+    rows = [(number, line.split("\t")) for number, line in enumerate(lines[1:], start=2)]
+    return from_rows(where, lines[0].split("\t"), rows)
+
+
+def cell(value: Any) -> str:
+    """A value as it stands in a cell: strings as they are, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def write(header: Sequence[str], rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    """Header, then a line a row; tabs and line ends inside a cell become spaces."""
+    file.write("\t".join(header) + "\n")
+    for row in rows:
+        cells = (cell(row[name]) for name in header)
+        file.write("\t".join(" ".join(c.split("\t")).replace("\n", " ") for c in cells) + "\n")
+
+
+FORMAT = Format(".tsv", keeps_columns=True, read=read, write=write)

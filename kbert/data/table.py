@@ -1,0 +1,196 @@
+"""A table in memory, and the one way to read or write one: by the suffix of its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
+
+from kbert import registry
+from kbert.errors import BadInput, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Columns of equal length.
+
+    Attributes:
+        where: the file, for messages.
+        columns: name -> values, as the file has them.
+        lines: for each row the line of the file it ends on, from 1.
+    """
+
+    where: str
+    columns: Mapping[str, Sequence[Any]]
+    lines: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """One column.
+
+        Raises:
+            BadInput: there is none of that name; the message has the nearest ones.
+        """
+        if name not in self.columns:
+            raise BadInput(f"{self.where}: no column {name!r}{nearest(name, self.columns)}")
+        return self.columns[name]
+
+    def texts(self, name: str) -> list[str]:
+        """One column of strings.
+
+        Raises:
+            BadInput: no such column, or a value that is no string; names the line.
+        """
+        values = self.column(name)
+        for line, value in zip(self.lines, values, strict=True):
+            if not isinstance(value, str):
+                raise BadInput(
+                    f"{self.where}: line {line}: {name}: found {value!r}, expected a string"
+                )
+        return list(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A way to lay a table out in a file.
+
+    Attributes:
+        suffix: with the dot, as files of the format end.
+        keeps_columns: whether an answer written in it stands beside the columns that were read.
+        read: (text, where) -> Table.
+        write: (column names, rows, file) -> None.
+    """
+
+    suffix: str
+    keeps_columns: bool
+    read: Callable[[str, str], Table]
+    write: Callable[[Sequence[str], Sequence[Mapping[str, Any]], TextIO], None]
+
+
+def format_of(path: str | os.PathLike[str], name: str | None = None) -> Format:
+    """The format that a name or, without one, the suffix of a path asks for.
+
+    Raises:
+        BadInput: kbert has no such format.
+    """
+    if name:
+        return registry.get("reader", name)
+    names = pathlib.Path(path).name.removesuffix(".gz")
+    formats = {f.suffix: f for f in (registry.get("reader", n) for n in registry.names("reader"))}
+    suffix = pathlib.Path(names).suffix
+    if suffix not in formats:
+        raise BadInput(
+            f"{path}: found the suffix {suffix!r}, expected one of {', '.join(sorted(formats))}"
+        )
+    return formats[suffix]
+
+
+def read_table(path: str | os.PathLike[str], format_name: str | None = None) -> Table:
+    """Reads a whole file; `-` is standard input, `.gz` is unpacked.
+
+    Raises:
+        BadInput: missing or empty file, bytes that are not UTF-8, a row that does not fit; the
+            message has the file and, where there is one, the line.
+    """
+    where = "standard input" if str(path) == "-" else str(path)
+    raw = _bytes(path)
+    text = decode(raw, where)
+    if str(path) == "-" and not format_name:
+        raise BadInput("standard input: say its format by --format")
+    table = format_of(path, format_name).read(text, where)
+    if not len(table):
+        raise BadInput(f"{where}: no rows")
+    return table
+
+
+def _bytes(path: str | os.PathLike[str]) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    file = pathlib.Path(path)
+    if file.is_dir():
+        raise BadInput(f"{path}: is a directory, expected a file")
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file{_neighbours(file)}") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    if file.suffix == ".gz":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError) as error:
+            raise BadInput(f"{path}: not a whole gzip file: {error}") from None
+    if not raw.strip():
+        raise BadInput(f"{path}: empty file")
+    return raw
+
+
+def _neighbours(file: pathlib.Path) -> str:
+    if not file.parent.is_dir():
+        return f" (and no directory {file.parent})"
+    here = [p.name for p in file.parent.iterdir() if p.is_file()]
+    near = nearest(file.name, here)
+    return near if "did you mean" in near else ""
+
+
+def decode(raw: bytes, where: str) -> str:
+    """UTF-8, with or without a byte-order mark; anything else is refused with its line.
+
+    Raises:
+        BadInput: UTF-16, NUL bytes, invalid UTF-8.
+    """
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise BadInput(f"{where}: looks like UTF-16, expected UTF-8")
+    if b"\0" in raw:
+        line = raw[: raw.index(b"\0")].count(b"\n") + 1
+        raise BadInput(f"{where}: line {line}: found a NUL byte, expected UTF-8 text")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise BadInput(
+            f"{where}: line {line}: byte 0x{raw[error.start]:02x} is not UTF-8"
+        ) from None
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines ended by LF or CR LF. Other line separators are part of a text, not its end."""
+    lines = text.split("\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def from_rows(where: str, header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]) -> Table:
+    """A table from split rows, each as wide as the header.
+
+    Raises:
+        BadInput: a row of another width, or two columns of one name; names the line.
+    """
+    twice = sorted({name for name in header if list(header).count(name) > 1})
+    if twice:
+        raise BadInput(f"{where}: line 1: two columns are called {twice[0]!r}")
+    for line, row in rows:
+        if len(row) != len(header):
+            raise BadInput(
+                f"{where}: line {line}: found {len(row)} columns, expected {len(header)} "
+                f"({', '.join(header)})"
+            )
+    columns = {name: [row[i] for _, row in rows] for i, name in enumerate(header)}
+    return Table(where, columns, [line for line, _ in rows])
+
+
+def to_text(
+    layout: Format, header: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> str:
+    """The rows as the text of a file of that format."""
+    out = io.StringIO()
+    layout.write(header, rows, out)
+    return out.getvalue()

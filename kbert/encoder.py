@@ -1,0 +1,131 @@
+"""The encoder: a Keras model made from an `EncoderConfig` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from kbert.config import EncoderConfig
+from kbert.errors import BadInput
+from kbert.layers.attention import PaddedRows
+from kbert.layers.block import Block
+from kbert.layers.embeddings import Embeddings
+from kbert.layers.heads import pooler
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@keras.saving.register_keras_serializable("kbert")
+class Encoder(keras.Model):
+    """Token ids to vectors.
+
+    Args:
+        config: shape and arithmetic.
+        seed: every initial weight and every dropout mask follows from it.
+
+    Call:
+        inputs: dict of `input_ids`, `attention_mask` (1 real, 0 padding), `token_type_ids`, each
+            [B, T] int32. The mask defaults to ones, the segments to zeros.
+        hidden_states: also return the vectors after the embeddings and after every block.
+        attentions: also return the attention probabilities of every block.
+
+    Returns:
+        dict of `sequence_output` [B, T, D]; `pooled_output` [B, D] if the config has a pooler;
+        on request `hidden_states`, a list of [B, T, D], and `attentions`, a list of
+        [B, N, T, T] float32.
+
+    Raises:
+        BadInput: an input is missing, has another rank, or T is above max_position_embeddings.
+
+    Example:
+        >>> import kbert, numpy as np
+        >>> encoder = kbert.Encoder(kbert.shapes()["bert_tiny"])
+        >>> encoder({"input_ids": np.array([[101, 7592, 102]])})["pooled_output"].shape
+        TensorShape([1, 128])
+
+    Source: Devlin et al., arXiv 1810.04805 section 3; google-research/bert `modeling.py`.
+    """
+
+    def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "encoder", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.config, self.seed = config, seed
+        self.embeddings = Embeddings(config, seed, name="embeddings")
+        self.blocks = [Block(config, i, seed) for i in range(config.num_hidden_layers)]
+        self.pooler = pooler(config, seed) if config.pooler else None
+        self.build(None)
+
+    def build(self, input_shape: Any = None) -> None:
+        width = self.config.hidden_size
+        self.embeddings.build()
+        for block in self.blocks:
+            block.build((None, width))
+        if self.pooler is not None:
+            self.pooler.build((None, width))
+        self.built = True
+
+    def call(
+        self,
+        inputs: Mapping[str, Any],
+        training: bool | None = None,
+        hidden_states: bool = False,
+        attentions: bool = False,
+    ) -> dict[str, Any]:
+        """See the class."""
+        ids, mask, types = _inputs(inputs)
+        rows = PaddedRows.of(mask)
+        width = self.config.hidden_size
+        shape = (rows.batch, rows.length, width)
+        x = ops.reshape(self.embeddings(ids, types, training=training), (-1, width))
+        states, weights = [x], []
+        for block in self.blocks:
+            x, probabilities = block(x, rows=rows, training=training, probabilities=attentions)
+            states.append(x)
+            weights.append(probabilities)
+        sequence = ops.reshape(x, shape)
+        outputs: dict[str, Any] = {"sequence_output": sequence}
+        if self.pooler is not None:
+            outputs["pooled_output"] = self.pooler(sequence[:, 0])
+        if hidden_states:
+            outputs["hidden_states"] = [ops.reshape(state, shape) for state in states]
+        if attentions:
+            outputs["attentions"] = weights
+        return outputs
+
+    @property
+    def word_table(self) -> Any:
+        """The word embeddings, [V, D]; a masked language model decodes by them."""
+        return self.embeddings.word.embeddings
+
+    def get_config(self) -> dict[str, Any]:
+        return {"config": self.config.to_dict(), "seed": self.seed, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Encoder:
+        values = dict(config)
+        return cls(EncoderConfig.from_dict(values.pop("config")), **values)
+
+
+def _inputs(inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """The three tensors, each [B, T] int32, with defaults filled in."""
+    if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
+        found = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+        raise BadInput(f"inputs: found {found}, expected a dict with 'input_ids'")
+    ids = ops.cast(ops.convert_to_tensor(inputs["input_ids"]), "int32")
+    if len(ids.shape) != 2:
+        raise BadInput(f"input_ids: found shape {tuple(ids.shape)}, expected [B, T]")
+
+    def other(name: str, default: Any) -> Any:
+        if inputs.get(name) is None:
+            return default(ids)
+        value = ops.cast(ops.convert_to_tensor(inputs[name]), "int32")
+        if len(value.shape) != 2:
+            raise BadInput(
+                f"{name}: found shape {tuple(value.shape)}, expected that of input_ids, "
+                f"{tuple(ids.shape)}; pass the 2-D mask, kbert expands it"
+            )
+        return value
+
+    return ids, other("attention_mask", ops.ones_like), other("token_type_ids", ops.zeros_like)

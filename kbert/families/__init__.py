@@ -1,0 +1,97 @@
+"""What a family is: data only. Each file of this folder holds one, as `FAMILY`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kbert.config import EncoderConfig, read_value
+from kbert.errors import BadInput, nearest
+
+# (name in the foreign file, name in kbert, transform); {i} stands for the number of a layer
+NameMap = tuple[tuple[str, str, str | None], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One family of encoders.
+
+    Attributes:
+        name: as in `kbert.families()`; also the `model_type` of Hugging Face configs.
+        shapes: released shapes by name.
+        config_keys: foreign config key -> (field of EncoderConfig, dotted where grouped; type;
+            default, or REQUIRED).
+        accepted: foreign keys that change the computation -> the values that change nothing.
+        tokenizer: kind of tokenizer, a module of kbert.text.
+        encoder_names: Hugging Face names of the encoder's tensors, without the prefix.
+        head_names: the same for heads, whole names.
+        prefix: what stands before encoder names in models with a head.
+        ignored: foreign tensors that carry nothing: copies and constants.
+        architectures: task -> the class name that transformers gives it.
+    """
+
+    name: str
+    shapes: Mapping[str, EncoderConfig]
+    config_keys: Mapping[str, tuple[str, type, Any]]
+    accepted: Mapping[str, tuple[Any, ...]]
+    tokenizer: str
+    encoder_names: NameMap
+    head_names: NameMap
+    prefix: str
+    ignored: tuple[str, ...]
+    architectures: Mapping[str, str]
+
+    def read_config(self, foreign: Mapping[str, Any], where: str) -> EncoderConfig:
+        """Reads a Hugging Face config.
+
+        Args:
+            foreign: the parsed `config.json`.
+            where: the file, for messages.
+
+        Returns:
+            The config; keys that kbert has no use for are kept in its `foreign`.
+
+        Raises:
+            BadInput: a key is missing, has a wrong type, or asks for another computation.
+        """
+        for key, values in self.accepted.items():
+            if key in foreign and foreign[key] not in values:
+                raise BadInput(
+                    f"{where}: {key}: found {foreign[key]!r}, kbert computes {values[0]!r} only"
+                )
+        flat: dict[str, Any] = {}
+        for key, (field, kind, default) in self.config_keys.items():
+            if key in foreign:
+                flat[field] = read_value(kind, foreign[key], f"{where}: {key}")
+            elif default is REQUIRED:
+                raise BadInput(f"{where}: {key}: missing{nearest(key, foreign)}")
+            else:
+                flat[field] = default
+        rest = {key: value for key, value in foreign.items() if key not in self.config_keys}
+        nested: dict[str, Any] = {"family": self.name, "foreign": rest}
+        for field, value in flat.items():
+            group, _, name = field.rpartition(".")
+            if group:
+                nested.setdefault(group, {})[name] = value
+            else:
+                nested[name] = value
+        try:
+            return EncoderConfig.from_dict(nested)
+        except BadInput as error:
+            raise BadInput(f"{where}: {error}") from None
+
+    def write_config(self, config: EncoderConfig) -> dict[str, Any]:
+        """The Hugging Face config that `read_config` reads back to an equal one."""
+        foreign = dict(config.foreign)
+        foreign["model_type"] = self.name
+        for key, (field, _, default) in self.config_keys.items():
+            value: Any = config
+            for part in field.split("."):
+                value = getattr(value, part)
+            if value is not None or default is not None:
+                foreign[key] = value
+        return foreign
+
+
+REQUIRED = object()

@@ -1,0 +1,1 @@
+"""Keras 3 layers in `keras.ops`: TensorFlow and JAX both run them."""

@@ -1,0 +1,115 @@
+"""What stands on an encoder: one small layer per kind of answer. Logits are float32.
+
+Sources: google-research/bert `run_classifier.py`, `run_squad.py`, `run_pretraining.py`; for
+token classification and multiple choice Devlin et al. sections 5.3 and 4.4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kbert.config import EncoderConfig
+from kbert.layers.block import activation
+from kbert.layers.noise import dense, dropout, initializer, norm
+
+
+class Classifier(keras.layers.Layer):
+    """Dropout, then a dense layer over [..., D]: a class, a score or a tag for each vector.
+
+    On `pooled_output` [B, D] it classifies texts, on `sequence_output` [B, T, D] tokens; with one
+    unit it scores a choice.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, labels: int, seed: int = 0, name: str = "classifier"
+    ) -> None:
+        super().__init__(name=name)
+        self.config, self.labels = config, labels
+        self.drop = dropout(config.dropout.head, seed, name)
+        self.units = dense(config, labels, seed, f"{name}/dense", dtype="float32")
+
+    def build(self, shape: Any = None) -> None:
+        self.units.build((None, self.config.hidden_size))
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """[..., D] -> logits [..., K] float32."""
+        return self.units(self.drop(x, training=training))
+
+
+class Span(keras.layers.Layer):
+    """Start and end logits of every token. No dropout, padding not hidden."""
+
+    def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "span") -> None:
+        super().__init__(name=name)
+        self.config = config
+        self.units = dense(config, 2, seed, f"{name}/dense", dtype="float32")
+
+    def build(self, shape: Any = None) -> None:
+        self.units.build((None, self.config.hidden_size))
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """[B, T, D] -> (start [B, T], end [B, T]) float32."""
+        logits = self.units(x)
+        return logits[..., 0], logits[..., 1]
+
+
+class NextSentence(keras.layers.Layer):
+    """Two logits over the pooled vector: 0 = B follows A, 1 = B is random. No dropout."""
+
+    def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "next_sentence") -> None:
+        super().__init__(name=name)
+        self.config = config
+        self.units = dense(config, 2, seed, f"{name}/dense", dtype="float32")
+
+    def build(self, shape: Any = None) -> None:
+        self.units.build((None, self.config.hidden_size))
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """[B, D] -> [B, 2] float32."""
+        return self.units(x)
+
+
+class MaskedLM(keras.layers.Layer):
+    """Dense, activation, LayerNorm, then the word table transposed plus a bias.
+
+    The decoder is the encoder's own word table, handed to each call, so it is stored once.
+    """
+
+    def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "masked_lm") -> None:
+        super().__init__(name=name)
+        self.config = config
+        self.dense = dense(config, config.hidden_size, seed, f"{name}/dense")
+        self.act = activation(config.hidden_act)
+        self.norm = norm(config, "norm")
+        self.seed = seed
+
+    def build(self, shape: Any = None) -> None:
+        width = self.config.hidden_size
+        self.dense.build((None, width))
+        self.norm.build((None, width))
+        self.bias = self.add_weight(
+            shape=(self.config.embedding.vocab_size,), initializer="zeros", name="bias"
+        )
+        self.built = True
+
+    def call(self, x: Any, word_table: Any, training: bool | None = None) -> Any:
+        """x [..., D], word_table [V, D] -> logits [..., V] float32."""
+        x = self.norm(self.act(self.dense(x)))
+        table = ops.transpose(ops.cast(word_table, x.dtype))
+        return ops.cast(ops.matmul(x, table), "float32") + ops.cast(self.bias, "float32")
+
+
+def pooler(config: EncoderConfig, seed: int) -> keras.layers.Dense:
+    """Dense and tanh over the first token's vector; part of the pre-trained weights."""
+    return keras.layers.Dense(
+        config.hidden_size,
+        activation="tanh",
+        kernel_initializer=initializer(config, seed, "pooler"),
+        name="pooler",
+    )
