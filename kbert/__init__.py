@@ -22,7 +22,19 @@ _HOME = {
     "train": "kbert.train.loop",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = [
+    "Encoder",
+    "EncoderConfig",
+    "Recipe",
+    "TextModel",
+    "__version__",
+    "families",
+    "load",
+    "register",
+    "shapes",
+    "tasks",
+    "train",
+]
 
 if TYPE_CHECKING:
     from kbert.catalog import families, shapes, tasks

@@ -215,3 +215,19 @@ def read_value(hint: Any, value: Any, where: str) -> Any:
         name = "object" if expected is dict else expected.__name__
         raise BadInput(f"{where}: found {value!r} ({type(value).__name__}), expected {name}")
     return value
+
+
+def parameter_counts(config: EncoderConfig) -> tuple[int, int, int]:
+    """Numbers of parameters: encoder, with pooler, with the pre-training heads.
+
+    The heads are masked LM (decoder tied to the word table) and next sentence. A test holds
+    these formulas against the variables of real encoders.
+    """
+    width, inner = config.hidden_size, config.intermediate_size
+    sizes = config.embedding
+    tables = sizes.vocab_size + sizes.max_position_embeddings + sizes.type_vocab_size
+    block = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
+    encoder = tables * width + 2 * width + config.num_hidden_layers * block
+    pooled = encoder + width * width + width
+    masked_lm = width * width + width + 2 * width + sizes.vocab_size
+    return encoder, pooled, pooled + masked_lm + 2 * width + 2

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class BadInput(ValueError):
-    """Something the caller gave is wrong. The message is one line; the command line exits with 1."""
+    """Something the caller gave is wrong. The message is one line; the program exits with 1."""
 
 
 class UsageError(BadInput):

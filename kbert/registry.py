@@ -19,6 +19,7 @@ from kbert.errors import BadInput, nearest
 KINDS = {
     "family": ("kbert.families", "FAMILY"),
     "task": ("kbert.tasks", "TASK"),
+    "tokenizer": ("kbert.text", "TOKENIZER"),
     "reader": ("kbert.data.formats", "FORMAT"),
     "command": ("kbert.commands", None),
 }

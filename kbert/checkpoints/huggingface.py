@@ -15,10 +15,10 @@ from safetensors.numpy import save_file
 
 from kbert import registry
 from kbert.checkpoints import names
-from kbert.files import read_json
 from kbert.config import EncoderConfig
 from kbert.errors import BadInput, nearest
 from kbert.families import Family
+from kbert.files import read_json
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
@@ -41,19 +41,8 @@ class Directory:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = pathlib.Path(path)
-        if not self.path.is_dir():
-            raise BadInput(f"{self.path}: no such model directory")
+        self.config_json, self.family = _config(self.path)
         where = self.path / CONFIG
-        if not where.is_file():
-            raise BadInput(f"{self.path}: no {CONFIG} in this directory, so it is no model")
-        self.config_json = read_json(where)
-        kind = self.config_json.get("model_type")
-        if not isinstance(kind, str) or kind not in registry.names("family"):
-            raise BadInput(
-                f"{where}: model_type: found {kind!r}, expected a family that kbert has"
-                + nearest(str(kind), registry.names("family"))
-            )
-        self.family: Family = registry.get("family", kind)
         encoder_json = {k: v for k, v in self.config_json.items() if k not in MODEL_KEYS}
         self.config: EncoderConfig = self.family.read_config(encoder_json, str(where))
         self._shards = self._open()
@@ -133,6 +122,27 @@ class Directory:
         act = self.config.hidden_act
         report.activation = f"{act} (exact, error function)" if act == "gelu" else act
         return report
+
+
+def _config(path: pathlib.Path) -> tuple[dict[str, Any], Family]:
+    if not path.is_dir():
+        raise BadInput(f"{path}: no such model directory")
+    where = path / CONFIG
+    if not where.is_file():
+        raise BadInput(f"{path}: no {CONFIG} in this directory, so it is no model")
+    config_json = read_json(where)
+    kind = config_json.get("model_type")
+    if not isinstance(kind, str) or kind not in registry.names("family"):
+        raise BadInput(
+            f"{where}: model_type: found {kind!r}, expected a family that kbert has"
+            + nearest(str(kind), registry.names("family"))
+        )
+    return config_json, registry.get("family", kind)
+
+
+def family_of(path: str | os.PathLike[str]) -> Family:
+    """The family of a model directory; raises BadInput as `Directory` does."""
+    return _config(pathlib.Path(path))[1]
 
 
 def _safe_open(file: pathlib.Path) -> Any:

@@ -65,9 +65,7 @@ def expand(name_map: NameMap, layers: int) -> Iterator[tuple[str, str, str | Non
             yield theirs, ours, transform
 
 
-def full_map(
-    family: Family, layers: int, *, prefixed: bool
-) -> dict[str, tuple[str, str | None]]:
+def full_map(family: Family, layers: int, *, prefixed: bool) -> dict[str, tuple[str, str | None]]:
     """Names in kbert -> (foreign name, transform), heads included.
 
     Args:
@@ -130,9 +128,7 @@ def read(
             absent.append(theirs)
     if absent:
         shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
-        raise BadInput(
-            f"{source}: {len(absent)} of {len(variables)} weights are missing: {shown}"
-        )
+        raise BadInput(f"{source}: {len(absent)} of {len(variables)} weights are missing: {shown}")
     values = {}
     for ours, theirs, transform in plan:
         value = TRANSFORMS[transform][0](read_tensor(theirs))

@@ -168,7 +168,9 @@ def lines_of(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
-def from_rows(where: str, header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]) -> Table:
+def from_rows(
+    where: str, header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]
+) -> Table:
     """A table from split rows, each as wide as the header.
 
     Raises:
@@ -187,9 +189,7 @@ def from_rows(where: str, header: Sequence[str], rows: Sequence[tuple[int, Seque
     return Table(where, columns, [line for line, _ in rows])
 
 
-def to_text(
-    layout: Format, header: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> str:
+def to_text(layout: Format, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as the text of a file of that format."""
     out = io.StringIO()
     layout.write(header, rows, out)

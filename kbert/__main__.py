@@ -1,0 +1,7 @@
+"""`python -m kbert`."""
+
+import sys
+
+from kbert.cli import main
+
+sys.exit(main())

@@ -1,0 +1,130 @@
+"""A model directory as kbert writes it: a Hugging Face one with `kbert.json` beside."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kbert import registry
+from kbert.checkpoints import huggingface
+from kbert.config import EncoderConfig
+from kbert.errors import BadInput
+from kbert.families import Family
+from kbert.files import read_json, whole_directory, write_json
+
+SETTINGS = "kbert.json"
+TOKENIZER_FILES = (
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+# An embedding table may be padded for speed, a vocabulary of another model differs by more.
+MOST_PADDING = 1024
+
+
+def read_settings(path: pathlib.Path) -> dict[str, Any]:
+    """`kbert.json`, or nothing where there is none.
+
+    Raises:
+        BadInput: a value of another type; names the file and key.
+    """
+    file = path / SETTINGS
+    if not file.is_file():
+        return {}
+    settings = read_json(file)
+    kinds = {"task": str, "inputs": list, "columns": dict, "max_length": int}
+    for key, kind in kinds.items():
+        if key in settings and not isinstance(settings[key], kind):
+            raise BadInput(
+                f"{file}: {key}: found {settings[key]!r}, expected "
+                f"{'an object' if kind is dict else kind.__name__}"
+            )
+    return settings
+
+
+def task_of(directory: huggingface.Directory) -> str | None:
+    """The task that the config's `architectures` names, if kbert has it."""
+    listed = directory.config_json.get("architectures") or []
+    for task, name in directory.family.architectures.items():
+        if name in listed and task in registry.names("task"):
+            return task
+    return None
+
+
+def unnamed(labels: Sequence[str]) -> bool:
+    """Whether labels are the placeholders that transformers writes, LABEL_0 and so on."""
+    return all(label == f"LABEL_{i}" for i, label in enumerate(labels))
+
+
+def check_vocabulary(path: pathlib.Path, tokenizer: Any, config: EncoderConfig) -> None:
+    """Holds the size of a vocabulary against that of the embedding table.
+
+    Raises:
+        BadInput: they cannot belong together.
+    """
+    found, rows = tokenizer.vocab_size, config.embedding.vocab_size
+    if found > rows or rows - found >= MOST_PADDING or (rows < 2 * MOST_PADDING and found != rows):
+        raise BadInput(
+            f"{path}: the vocabulary has {found} entries, the embedding table {rows} rows: "
+            "they do not belong together"
+        )
+
+
+def write(
+    directory: str | os.PathLike[str],
+    encoder: Any,
+    tokenizer: Any,
+    *,
+    head: Any = None,
+    task: str | None = None,
+    labels: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    source: pathlib.Path | None = None,
+    card: str | None = None,
+) -> None:
+    """Writes a model directory; it appears whole, or not at all.
+
+    Args:
+        directory: replaced if it is there.
+        encoder: with its `config`.
+        tokenizer: with `save(folder)`.
+        head, task, labels: of a model with a head; without, the encoder alone is written.
+        settings: content of `kbert.json`.
+        source: a directory whose tokenizer files are taken over as they are.
+        card: content of `README.md`.
+    """
+    config: EncoderConfig = encoder.config
+    family: Family = registry.get("family", config.family)
+    foreign = family.write_config(config)
+    foreign.pop("torch_dtype", None)
+    foreign["dtype"] = "float32"
+    foreign["architectures"] = [family.architectures[task or "features"]]
+    if labels:
+        foreign["id2label"] = {str(i): label for i, label in enumerate(labels)}
+        foreign["label2id"] = {label: i for i, label in enumerate(labels)}
+    if task == "classification":
+        foreign["problem_type"] = "single_label_classification"
+    weights = {v.path: v for v in (*encoder.weights, *(head.weights if head else ()))}
+    with whole_directory(directory) as folder:
+        huggingface.write(
+            folder,
+            foreign,
+            weights,
+            family,
+            config.num_hidden_layers,
+            prefixed=head is not None,
+        )
+        tokenizer.save(folder)
+        for name in TOKENIZER_FILES:
+            if source is not None and (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+        if settings:
+            write_json(folder / SETTINGS, settings)
+        if card:
+            (folder / "README.md").write_text(card, encoding="utf-8")

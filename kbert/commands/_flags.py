@@ -1,0 +1,65 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from absl import flags
+
+from kbert.errors import UsageError
+from kbert.train.recipe import Recipe, fields
+
+
+def required(values: flags.FlagValues, *names: str) -> None:
+    """Raises UsageError for the first of these flags that is not given."""
+    for name in names:
+        if not values[name].value:
+            raise UsageError(f"--{name} is missing: {values[name].help}")
+
+
+def define_model(values: flags.FlagValues) -> None:
+    """--model and --max_length."""
+    flags.DEFINE_string("model", "", "Model directory.", flag_values=values)
+
+
+def define_recipe(values: flags.FlagValues) -> None:
+    """A flag for every field of a recipe."""
+    for _, name, field in fields():
+        help_text, default = field.metadata["help"], field.default
+        if isinstance(default, bool):
+            flags.DEFINE_boolean(name, default, help_text, flag_values=values)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, help_text, flag_values=values)
+        elif isinstance(default, float):
+            flags.DEFINE_float(name, default, help_text, flag_values=values)
+        elif isinstance(default, tuple):
+            flags.DEFINE_list(name, list(default), help_text, flag_values=values)
+        else:
+            flags.DEFINE_string(name, default, help_text, flag_values=values)
+
+
+def recipe_of(values: flags.FlagValues) -> Recipe:
+    """The recipe that the flags say."""
+    found: dict[str, Any] = {}
+    for _, name, field in fields():
+        value = values[name].value
+        found[name] = tuple(value) if isinstance(field.default, tuple) else value
+    return Recipe.of(**found)
+
+
+def start(*, deterministic: bool = False) -> None:
+    """Sets TensorFlow up for a command: quiet, all cores."""
+    import absl.logging
+    import tensorflow as tf
+
+    from kbert.train import devices
+
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    tf.get_logger().setLevel("ERROR")
+    devices.configure(deterministic=deterministic)
+
+
+def say(line: str) -> None:
+    """A line on standard error."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,28 @@
+"""Export a model as a SavedModel from raw strings to answers.
+
+kbert export --model=RUN/model --target=BASE
+
+Writes BASE/N, one above the highest version there, by a rename, and prints its path.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from kbert.commands import _flags
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    _flags.define_model(values)
+    flags.DEFINE_string("target", "", "Directory that holds the versions.", flag_values=values)
+    flags.DEFINE_list("variants", ["float32"], "Variants to write: float32.", flag_values=values)
+
+
+def run(values: flags.FlagValues) -> int:
+    _flags.required(values, "model", "target")
+    _flags.start()
+    from kbert.model import load
+    from kbert.savedmodel.export import export
+
+    print(export(load(values.model), values.target, values.variants))
+    return 0

@@ -1,0 +1,114 @@
+"""Answer rows of raw text.
+
+kbert predict --model=RUN/model --input=texts.txt --output=answers.jsonl
+
+One answer per input row, in the same order. The format follows the suffix (.txt, .jsonl, .tsv,
+.csv) or --format. Tables keep their columns when the output is a table too; an answer whose name
+is taken is called predicted_NAME. Without --input, standard input is read: JSON lines if its
+first line is an object holding an input's name, else a text a line.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags
+
+from kbert.commands import _flags
+from kbert.errors import BadInput
+from kbert.files import write_whole
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    _flags.define_model(values)
+    flags.DEFINE_string("input", "-", "File to read; - is standard input.", flag_values=values)
+    flags.DEFINE_string("output", "-", "File to write; - is standard output.", flag_values=values)
+    flags.DEFINE_string("format", "", "text, jsonl, tsv or csv.", flag_values=values)
+    flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
+    flags.DEFINE_integer("batch_size", 32, "Rows at a time.", flag_values=values)
+
+
+def run(values: flags.FlagValues) -> int:
+    _flags.required(values, "model")
+    from kbert.data.table import Format, format_of, read_table, to_text
+
+    layout: Format | None = None
+    if values.format or values.input != "-":
+        layout = format_of(values.input, values.format)
+        table = read_table(values.input, values.format)
+    _flags.start()
+    from kbert.model import load, rows_of
+    from kbert.train.progress import Progress
+
+    model = load(values.model)
+    if layout is None:
+        table, layout = read_standard_input(model.task.inputs, model.columns)
+    out_layout = _output_format(values.output, layout, values.format)
+    fields = choose_columns(table, model, values.text)
+    progress = Progress(len(table), "rows")
+    arrays = model.answers(
+        fields,
+        batch_size=values.batch_size,
+        on_batch=lambda done: progress.add(done - progress.done),
+    )
+    rows = rows_of(arrays)
+    header = list(arrays)
+    if out_layout.keeps_columns:
+        renamed = {n: f"predicted_{n}" if n in table.columns else n for n in header}
+        rows = [
+            {**{c: table.columns[c][i] for c in table.columns}, **{renamed[n]: row[n] for n in row}}
+            for i, row in enumerate(rows)
+        ]
+        header = [*table.columns, *renamed.values()]
+    text = to_text(out_layout, header, rows)
+    if values.output == "-":
+        sys.stdout.write(text)
+    else:
+        write_whole(values.output, text)
+        _flags.say(f"{len(rows):,} answers: {values.output}")
+    return 0
+
+
+def _output_format(output: str, layout: Any, name: str) -> Any:
+    """By the output's suffix; else a table stays a table, and all else is JSON lines."""
+    from kbert import registry
+    from kbert.data.table import format_of
+
+    if output != "-" and pathlib.Path(output).suffix:
+        return format_of(output)
+    return layout if layout.keeps_columns else registry.get("reader", "jsonl")
+
+
+def choose_columns(table: Any, model: Any, text: list[str]) -> dict[str, list[str]]:
+    """Input name -> texts: columns by --text, else by the trained names, else by the inputs'."""
+    inputs = model.task.inputs[: len(text)] if text else model.text_inputs
+    fields = {}
+    for i, name in enumerate(inputs):
+        trained = model.columns.get(name, name)
+        column = text[i] if text else trained if trained in table.columns else name
+        if column not in table.columns and not text:
+            column = trained
+        fields[name] = table.texts(column)
+    return fields
+
+
+def read_standard_input(inputs: Any, columns: dict[str, str]) -> tuple[Any, Any]:
+    """A table from standard input, and the format it was in."""
+    from kbert import registry
+    from kbert.data.table import decode
+
+    text = decode(sys.stdin.buffer.read(), "standard input")
+    if not text:
+        raise BadInput("standard input: empty; give --input or pipe texts in")
+    first = text.split("\n", 1)[0]
+    try:
+        head = json.loads(first)
+    except json.JSONDecodeError:
+        head = None
+    known = {*inputs, *columns.values()}
+    is_json = isinstance(head, dict) and any(name in head for name in known)
+    layout = registry.get("reader", "jsonl" if is_json else "text")
+    return layout.read(text, "standard input"), layout

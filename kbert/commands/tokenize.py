@@ -1,0 +1,76 @@
+"""Show the token ids of texts, with offsets.
+
+kbert tokenize --model=DIR --input=texts.txt --output=tokens.jsonl
+
+JSON lines: ids, tokens, byte_starts, byte_ends, char_starts, char_ends, all pointing into the
+text as given. --special adds [CLS] and [SEP], whose offsets are those of the ends of the text.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from absl import flags
+
+from kbert.commands import _flags
+from kbert.files import write_whole
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    _flags.define_model(values)
+    flags.DEFINE_string("input", "-", "File to read; - is standard input.", flag_values=values)
+    flags.DEFINE_string("output", "-", "File to write; - is standard output.", flag_values=values)
+    flags.DEFINE_string("format", "", "text, jsonl, tsv or csv.", flag_values=values)
+    flags.DEFINE_string("text", "text", "Column of the text.", flag_values=values)
+    flags.DEFINE_boolean("special", False, "Add the special tokens.", flag_values=values)
+
+
+def run(values: flags.FlagValues) -> int:
+    _flags.required(values, "model")
+    from kbert import registry
+    from kbert.data.table import read_table, to_text
+
+    name = values.format or ("text" if values.input == "-" else "")
+    texts = read_table(values.input, name).texts(values.text)
+    _flags.start()
+    rows = tokenize(load_tokenizer(values.model), texts, values.special)
+    lines = to_text(registry.get("reader", "jsonl"), list(rows[0]), rows)
+    if values.output == "-":
+        sys.stdout.write(lines)
+    else:
+        write_whole(values.output, lines)
+    return 0
+
+
+def load_tokenizer(directory: str) -> Any:
+    """The tokenizer of a model directory, weights untouched."""
+    from kbert import registry
+    from kbert.checkpoints.huggingface import family_of
+
+    return registry.get("tokenizer", family_of(directory).tokenizer).from_directory(directory)
+
+
+def tokenize(tokenizer: Any, texts: list[str], special: bool) -> list[dict[str, Any]]:
+    """One dict a text; lists of equal length."""
+    tokens = tokenizer(texts)
+    char_starts = tokenizer.characters(texts, tokens.starts)
+    char_ends = tokenizer.characters(texts, tokens.ends)
+    columns = {
+        "ids": tokens.ids.to_list(),
+        "byte_starts": tokens.starts.to_list(),
+        "byte_ends": tokens.ends.to_list(),
+        "char_starts": char_starts.to_list(),
+        "char_ends": char_ends.to_list(),
+    }
+    rows = []
+    for i, text in enumerate(texts):
+        row = {name: values[i] for name, values in columns.items()}
+        if special:
+            row["ids"] = [tokenizer.cls_id, *row["ids"], tokenizer.sep_id]
+            for unit, size in (("byte", len(text.encode())), ("char", len(text))):
+                for edge in ("starts", "ends"):
+                    row[f"{unit}_{edge}"] = [0, *row[f"{unit}_{edge}"], size]
+        pieces = [tokenizer.vocabulary[k] for k in row["ids"]]
+        rows.append({"ids": row.pop("ids"), "tokens": pieces, **row})
+    return rows

@@ -1,0 +1,458 @@
+"""A model from raw text to answers: tokenizer, encoder, head and decoding as one thing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kbert import registry
+from kbert.checkpoints import bundle
+from kbert.checkpoints.huggingface import Directory
+from kbert.data.batches import by_length, steps_per_epoch, training_batches
+from kbert.data.fields import fields_of, texts_dataset
+from kbert.encoder import INPUTS, Encoder
+from kbert.errors import BadInput
+from kbert.step import tensorflow as step
+from kbert.step.optimizers import BertAdamW
+from kbert.step.schedules import WarmupLinear
+from kbert.tasks import Task
+
+log = logging.getLogger("kbert")
+
+
+class TextModel(keras.Model):
+    """A functional Keras model from token ids to logits, which owns its tokenizer and task.
+
+    `fit`, `evaluate` and `predict` take raw text and run the task's preprocess on the host;
+    `call` sees integers only. Made by `kbert.load`.
+
+    Attributes:
+        encoder: the `Encoder`.
+        task: one file of `kbert.tasks()`.
+        labels: names of the K labels, in the order of their ids.
+        tokenizer: text to ids with offsets.
+        inputs: names of the string inputs that an export asks for.
+        columns: input name (and "label") -> what the training data called it.
+        max_length: longest row of token ids; longer texts are cut.
+
+    Example:
+        >>> import kbert
+        >>> m = kbert.load(path, task="classification", labels=["no", "yes"])
+        >>> m.compile()
+        >>> history = m.fit(["good", "bad"], ["yes", "no"], epochs=1, verbose=0)
+        >>> m.predict(["good"])[0]["label"] in ("no", "yes")
+        True
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        task: Task,
+        labels: Sequence[str],
+        tokenizer: Any,
+        *,
+        inputs: Sequence[str] | None = None,
+        columns: Mapping[str, str] | None = None,
+        max_length: int = 128,
+        seed: int = 0,
+    ) -> None:
+        config = encoder.config
+        if tokenizer.vocab_size > config.embedding.vocab_size:
+            raise BadInput(
+                f"the vocabulary has {tokenizer.vocab_size} entries, the embedding table "
+                f"{config.embedding.vocab_size} rows: they do not belong together"
+            )
+        if not 3 <= max_length <= config.embedding.max_position_embeddings:
+            raise BadInput(
+                f"max_length: found {max_length}, expected 3 to "
+                f"{config.embedding.max_position_embeddings} (max_position_embeddings)"
+            )
+        ids = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
+        head = task.head(config, len(labels), seed)
+        head.build()
+        super().__init__(inputs=ids, outputs=head(encoder(ids)[task.needs]), name="text_model")
+        self.encoder, self.head, self.task, self.tokenizer = encoder, head, task, tokenizer
+        self.labels = tuple(labels)
+        self.text_inputs = tuple(inputs or task.inputs[:1])
+        self.columns = dict(columns or {})
+        self.max_length = max_length
+        self.seed = seed
+        self.report: Any = None  # of the load that made it
+        self.source: pathlib.Path | None = None  # directory it was read from
+        self._defaults: dict[str, Any] | None = None
+        self._answer = tf.function(self.answer, reduce_retracing=True)
+
+    # the way of the data ----------------------------------------------------------------
+
+    def preprocess(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """String tensors [B] by input name -> features [B, T] int32."""
+        return self.task.preprocess(self.tokenizer, dict(fields), self.max_length)
+
+    def answer(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """String tensors [B] -> answers by output name; `predict` and exports run this."""
+        logits = self(self.preprocess(fields), training=False)
+        return self.task.decode(logits, self.labels)
+
+    # training ---------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        *,
+        learning_rate: float = 5e-5,
+        warmup: float = 0.1,
+        metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Compiles for `fit`; without arguments as BERT was fine-tuned.
+
+        Args:
+            optimizer: a Keras optimizer; None is `BertAdamW` with warm-up and linear decay over
+                the steps that `fit` is going to run.
+            learning_rate: peak rate of that default.
+            warmup: share of the steps spent warming up.
+            metrics: as in Keras; None is the task's own.
+
+        Raises:
+            BadInput: a loss was given; the task has its own.
+        """
+        if kwargs.pop("loss", None) is not None:
+            raise BadInput(f"loss: the task {self.task.name!r} brings its own; leave it out")
+        self._defaults = None
+        if optimizer is None:
+            self._defaults = {"learning_rate": learning_rate, "warmup": warmup}
+            optimizer = BertAdamW(learning_rate)
+        kwargs.setdefault("jit_compile", False)
+        super().compile(
+            optimizer=optimizer,
+            metrics=self.task.metrics() if metrics is None else metrics,
+            **kwargs,
+        )
+
+    def fit(  # type: ignore[override]
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 32,
+        epochs: int = 1,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Trains on raw text.
+
+        Args:
+            x: R texts: a list, numpy array or pandas Series; pairs as a list of tuples; a dict
+                or DataFrame of columns; or a batched tf.data.Dataset of (texts, label ids).
+            y: R labels, by name.
+            batch_size: rows a step.
+            epochs: passes over the rows.
+            validation_data: (texts, labels), evaluated after each epoch.
+            shuffle: a new order each epoch, by `seed`.
+            seed: of the order; None is the model's.
+            kwargs: as `keras.Model.fit`.
+
+        Returns:
+            The Keras History.
+
+        Raises:
+            BadInput: texts and labels do not fit together, or a label is unknown.
+        """
+        if not self.compiled:
+            self.compile()
+        if validation_data is not None and not texts_dataset(validation_data):
+            validation_data = self._dataset(*validation_data, batch_size=batch_size)
+        elif validation_data is not None:
+            validation_data = self._map(validation_data)
+        if texts_dataset(x):
+            data, count, given = self._map(x), kwargs.get("steps_per_epoch"), None
+            count = count or int(x.cardinality().numpy())
+        else:
+            fields, targets = self._read(x, y)
+            given = steps_per_epoch(len(targets), batch_size)
+            count = given
+            data = training_batches(
+                fields,
+                targets,
+                self.preprocess,
+                batch_size=batch_size,
+                epochs=epochs,
+                seed=self.seed if seed is None else seed,
+                shuffle=shuffle,
+            )
+        if self._defaults and count > 0:
+            total = count * epochs
+            warmup = int(total * self._defaults["warmup"])
+            self.optimizer.learning_rate = WarmupLinear(
+                self._defaults["learning_rate"], warmup, total
+            )
+        if given is not None:
+            kwargs["steps_per_epoch"] = given
+        # the order is in the data already
+        kwargs.update(epochs=epochs, validation_data=validation_data, shuffle=False)
+        return super().fit(data, **kwargs)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step of `fit`: the same as the training loop's."""
+        features, targets = data[:2]
+        loss, logits = step.train_step(self, features, targets)
+        return self._logs(loss, logits, targets)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One step of `evaluate`."""
+        features, targets = data[:2]
+        loss, logits = step.test_step(self, features, targets)
+        return self._logs(loss, logits, targets)
+
+    def _logs(self, loss: Any, logits: Any, targets: Any) -> dict[str, Any]:
+        rows = tf.shape(targets)[0]
+        self._loss_tracker.update_state(loss, sample_weight=rows)
+        for metric in self.metrics:
+            if metric is not self._loss_tracker:
+                metric.update_state(targets, logits)
+        return self.get_metrics_result()
+
+    # answers ----------------------------------------------------------------------------
+
+    def evaluate(self, x: Any, y: Any = None, *, batch_size: int = 32, **kwargs: Any) -> Any:
+        """Loss and metrics as Keras gives them, on raw text (see `fit`)."""
+        if not self.compiled:
+            self.compile()
+        if texts_dataset(x):
+            return super().evaluate(self._map(x), **kwargs)
+        return super().evaluate(self._dataset(x, y, batch_size=batch_size), **kwargs)
+
+    def predict(self, x: Any, *, batch_size: int = 32, **kwargs: Any) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Final answers for raw text, one dict a row, in the order given.
+
+        Args:
+            x: as `fit` takes it, without labels.
+            batch_size: rows at a time; rows of like length are run together.
+            kwargs: none is used; named by Keras.
+
+        Returns:
+            For classification `label`, `probabilities` [K], `scores` [K].
+        """
+        arrays = self.answers(fields_of(x, self.task.inputs, self.columns), batch_size=batch_size)
+        return rows_of(arrays)
+
+    def answers(
+        self, fields: Mapping[str, Sequence[str]], *, batch_size: int = 32, on_batch: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Answers by output name, each [R, ...]; `on_batch(rows done)` is called on the way."""
+        columns = {name: np.array(list(v), object) for name, v in fields.items()}
+        first = next(iter(columns.values()))
+        if not len(first):
+            return {
+                name: value.numpy()
+                for name, value in self._answer(
+                    {name: tf.zeros([0], tf.string) for name in columns}
+                ).items()
+            }
+        sizes = np.sum([[len(text) for text in v] for v in columns.values()], axis=0)
+        found: dict[str, Any] = {}
+        done = 0
+        for rows in by_length(sizes, batch_size):
+            batch = {name: tf.constant(v[rows].tolist(), tf.string) for name, v in columns.items()}
+            for name, value in self._answer(batch).items():
+                array = value.numpy()
+                shape = (len(first), *array.shape[1:])
+                found.setdefault(name, np.empty(shape, array.dtype))[rows] = array
+            done += len(rows)
+            if on_batch:
+                on_batch(done)
+        return found
+
+    def predict_logits(self, x: Any, *, batch_size: int = 32) -> np.ndarray:
+        """Logits [R, K] float32 for raw text."""
+        fields = fields_of(x, self.task.inputs, self.columns)
+        return self.answers(fields, batch_size=batch_size)["scores"]
+
+    # files ------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `kbert.json` holds: all that config.json has no place for."""
+        import kbert
+
+        return {
+            "kbert_version": kbert.__version__,
+            "task": self.task.name,
+            "inputs": list(self.text_inputs),
+            "columns": self.columns,
+            "max_length": self.max_length,
+        }
+
+    def save(self, directory: str | os.PathLike[str], *, card: str | None = None) -> None:  # type: ignore[override]
+        """Writes a model directory, which transformers opens too; it appears whole.
+
+        Args:
+            directory: replaced if it is there.
+            card: text of its README.md.
+        """
+        bundle.write(
+            directory,
+            self.encoder,
+            self.tokenizer,
+            head=self.head,
+            task=self.task.name,
+            labels=self.labels,
+            settings=self.settings,
+            source=self.source,
+            card=card,
+        )
+
+    def export(self, base: str | os.PathLike[str], variants: Sequence[str] = ("float32",)) -> Any:  # type: ignore[override]
+        """Writes BASE/N, a SavedModel from raw strings to answers; returns its path.
+
+        See `kbert.savedmodel.export.export`.
+        """
+        from kbert.savedmodel.export import export  # a facade: the one import upwards
+
+        return export(self, base, variants)
+
+    # helpers ----------------------------------------------------------------------------
+
+    def named_weights(self) -> dict[str, Any]:
+        """kbert name -> variable, of encoder and head."""
+        return {v.path: v for v in (*self.encoder.weights, *self.head.weights)}
+
+    def _read(self, x: Any, y: Any) -> tuple[dict[str, list[str]], np.ndarray]:
+        if y is None:
+            raise BadInput("y: missing; give the labels of the texts")
+        fields = fields_of(x, self.task.inputs, self.columns)
+        values = list(y)
+        rows = len(next(iter(fields.values())))
+        if rows != len(values):
+            raise BadInput(f"found {rows} texts and {len(values)} labels, expected as many")
+        lines = range(len(values))
+        values = [v.item() if hasattr(v, "item") else v for v in values]
+        return fields, self.task.targets(values, self.labels, "labels", lines)
+
+    def _dataset(self, x: Any, y: Any, *, batch_size: int) -> tf.data.Dataset:
+        fields, targets = self._read(x, y)
+        return training_batches(
+            fields, targets, self.preprocess, batch_size=batch_size, epochs=1, seed=0, shuffle=False
+        )
+
+    def _map(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """A dataset of (texts, ...) as one of (features, ...)."""
+
+        def one(texts: Any, *rest: Any) -> Any:
+            fields = texts if isinstance(texts, Mapping) else {self.task.inputs[0]: texts}
+            return (self.preprocess(fields), *rest)
+
+        return dataset.map(one, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def rows_of(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Columns of answers as one dict of plain Python values a row."""
+    plain: dict[str, list[Any]] = {}
+    for name, array in arrays.items():
+        values = array.tolist()
+        if array.dtype == object:
+            values = [v.decode("utf-8") if isinstance(v, bytes) else v for v in values]
+        plain[name] = values
+    count = len(next(iter(plain.values()), []))
+    return [{name: values[row] for name, values in plain.items()} for row in range(count)]
+
+
+def load(
+    source: str | os.PathLike[str],
+    task: str | None = None,
+    labels: Sequence[str] | None = None,
+    *,
+    inputs: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    max_length: int | None = None,
+    seed: int = 0,
+    allow_missing: Sequence[str] = (),
+) -> TextModel:
+    """Opens a model directory, kbert's own or any of Hugging Face's.
+
+    Args:
+        source: the directory.
+        task: a name from `kbert.tasks()`; None is what the directory says.
+        labels: names of the labels. A head that was trained for them is kept; for others a new
+            one is made.
+        inputs, columns: see `TextModel`; None is what the directory says.
+        max_length: longest row of ids; None is what the directory says, else all positions.
+        seed: of new weights, dropout and the order of rows.
+        allow_missing: beginnings of kbert weight names that may stay at their initial values.
+
+    Returns:
+        The model; its `report` says what became of every weight.
+
+    Raises:
+        BadInput: the directory is no model, a weight is missing, the vocabulary does not fit, or
+            labels are needed and not given.
+    """
+    directory = Directory(source)
+    settings = bundle.read_settings(directory.path)
+    own_task = settings.get("task") or bundle.task_of(directory)
+    name = task or own_task
+    if name is None:
+        raise BadInput(
+            f"{directory.path}: names no task that kbert has; give task=, one of "
+            f"{', '.join(registry.names('task'))}"
+        )
+    chosen: Task = registry.get("task", name)
+    stored = directory.labels() if name == own_task else None
+    keeps_head = stored is not None and (
+        labels is None
+        or tuple(labels) == stored
+        or (len(labels) == len(stored) and bundle.unnamed(stored))
+    )
+    if labels is None:
+        labels = stored
+    if labels is None:
+        raise BadInput(
+            f"{directory.path}: has no head for {name}, so a new one is needed; give labels="
+        )
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
+    config = directory.config.replace(pooler=chosen.needs == "pooled_output")
+    tokenizer = registry.get("tokenizer", directory.family.tokenizer).from_directory(directory.path)
+    bundle.check_vocabulary(directory.path, tokenizer, config)
+    longest = min(
+        tokenizer.model_max_length or config.embedding.max_position_embeddings,
+        config.embedding.max_position_embeddings,
+    )
+    model = TextModel(
+        Encoder(config, seed),
+        chosen,
+        labels,
+        tokenizer,
+        inputs=inputs or settings.get("inputs"),
+        columns=settings.get("columns") if columns is None else columns,
+        max_length=max_length or settings.get("max_length") or longest,
+        seed=seed,
+    )
+    head = model.head.name + "/"
+
+    def new(weight: str) -> bool:
+        if weight.startswith(head):
+            return not keeps_head
+        return weight.startswith(tuple(allow_missing))
+
+    report = directory.fill(model.named_weights(), new=new)
+    if not keeps_head:
+        report.notes.append(f"a new head for {len(labels)} labels: {', '.join(labels)[:80]}")
+    model.report, model.source = report, directory.path
+    (log.warning if report.unused or report.missing else log.info)("%s", report)
+    return model
+
+
+def register() -> list[str]:
+    """Makes `.keras` files that hold kbert layers load: names what Keras now knows."""
+    importable = [Encoder, BertAdamW, WarmupLinear]
+    return sorted(keras.saving.get_registered_name(thing) for thing in importable)

@@ -1,0 +1,1 @@
+"""One training step: loss over the global count, dense gradients, clip, one update."""

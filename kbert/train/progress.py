@@ -1,0 +1,60 @@
+"""One line that says how far, how fast and how long still."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+
+def clock(seconds: float) -> str:
+    """1:02:03, or 2:03 below an hour."""
+    whole = int(seconds + 0.5)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
+
+
+class Progress:
+    """Writes to a terminal in place, elsewhere a line every ten seconds.
+
+    Args:
+        total: units in all.
+        unit: what is counted, for "N unit/s".
+        done: units that an earlier run did.
+    """
+
+    def __init__(self, total: int, unit: str, done: int = 0, file: TextIO | None = None) -> None:
+        self.total, self.unit, self.done, self.before = total, unit, done, done
+        self.file = file or sys.stderr
+        self.started = time.monotonic()
+        self.shown = 0.0
+        self.live = self.file.isatty()
+
+    @property
+    def rate(self) -> float:
+        """Units a second since the start."""
+        return (self.done - self.before) / max(time.monotonic() - self.started, 1e-9)
+
+    def add(self, count: int, note: str = "") -> None:
+        """Counts, and shows if it is time."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.shown >= (0.2 if self.live else 10.0):
+            self.shown = now
+            self.show(note)
+
+    def show(self, note: str = "") -> None:
+        """Shows where things stand."""
+        left = (self.total - self.done) / max(self.rate, 1e-9)
+        line = (
+            f"{note}  {self.done:,}/{self.total:,} {self.unit}, "
+            f"{self.rate:,.0f} {self.unit}/s, {clock(left)} left"
+        )
+        self.file.write(f"\r\x1b[K{line}" if self.live else line.strip() + "\n")
+        self.file.flush()
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        self.file.write(("\r\x1b[K" if self.live else "") + line + "\n")
+        self.file.flush()

@@ -1,0 +1,136 @@
+"""Everything a run depends on, as data; flags, flagfile, card and the resume check follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from kbert import registry
+from kbert.errors import BadInput
+
+
+def _field(default: Any, help_text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help_text})
+
+
+@dataclasses.dataclass(frozen=True)
+class DataRecipe:
+    """Which rows."""
+
+    train: str = _field("", "File of training rows: .tsv, .csv or .jsonl, also with .gz.")
+    dev: str = _field("", "File of rows to evaluate on after each epoch.")
+    text: tuple[str, ...] = _field(("text",), "Column of the text; two for pairs: A,B.")
+    label: str = _field("label", "Column of the label.")
+    max_length: int = _field(128, "Longest row of token ids; longer texts are cut.")
+    max_examples: int = _field(0, "Train on the first N rows only; 0 is all.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRecipe:
+    """Which model for which task."""
+
+    model: str = _field("", "Model directory to start from.")
+    task: str = _field("classification", "Task: " + ", ".join(registry.names("task")) + ".")
+    labels: tuple[str, ...] = _field((), "Labels in the order of their ids; else from the data.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerRecipe:
+    """BERT's AdamW."""
+
+    learning_rate: float = _field(5e-5, "Peak learning rate.")
+    weight_decay: float = _field(0.01, "Weight decay; not on biases and LayerNorm.")
+    clip_norm: float = _field(1.0, "Largest global norm of a gradient; 0 clips nothing.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleRecipe:
+    """How long, and how fast when."""
+
+    epochs: int = _field(3, "Passes over the training rows.")
+    batch_size: int = _field(32, "Rows a step.")
+    warmup: float = _field(0.1, "Share of the steps spent warming up.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecipe:
+    """The run itself."""
+
+    output: str = _field("", "Run directory; the same command again resumes.")
+    seed: int = _field(0, "Seed of new weights, dropout and the order of rows.")
+    deterministic: bool = _field(True, "Same recipe, same machine, same bits.")
+    save_steps: int = _field(0, "Also keep a checkpoint every N steps; 0 is each epoch only.")
+    keep: int = _field(2, "Checkpoints kept.")
+    smoke: bool = _field(False, "Stop after three steps: does it run at all?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All groups. Defaults are those of the paper's fine-tuning (A.3)."""
+
+    data: DataRecipe = DataRecipe()
+    model: ModelRecipe = ModelRecipe()
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    run: RunRecipe = RunRecipe()
+
+    def __post_init__(self) -> None:
+        for name, value, low in (
+            ("max_length", self.data.max_length, 3),
+            ("max_examples", self.data.max_examples, 0),
+            ("epochs", self.schedule.epochs, 1),
+            ("batch_size", self.schedule.batch_size, 1),
+            ("save_steps", self.run.save_steps, 0),
+            ("keep", self.run.keep, 1),
+            ("learning_rate", self.optimizer.learning_rate, 0),
+            ("weight_decay", self.optimizer.weight_decay, 0),
+            ("clip_norm", self.optimizer.clip_norm, 0),
+        ):
+            # written so that a NaN fails too
+            if not value >= low:
+                raise BadInput(f"--{name}: found {value}, expected at least {low}")
+        if not 0 <= self.schedule.warmup <= 1:
+            raise BadInput(f"--warmup: found {self.schedule.warmup}, expected a share, 0 to 1")
+
+    def flat(self) -> dict[str, Any]:
+        """Flag name -> value."""
+        return {name: getattr(getattr(self, group), name) for group, name, _ in fields()}
+
+    @classmethod
+    def of(cls, **values: Any) -> Recipe:
+        """A recipe from flat values; groups are found by name.
+
+        Raises:
+            BadInput: an unknown name or a value out of range.
+        """
+        groups: dict[str, dict[str, Any]] = {}
+        homes = {name: group for group, name, _ in fields()}
+        for name, value in values.items():
+            if name not in homes:
+                raise BadInput(f"unknown recipe field {name!r}")
+            groups.setdefault(homes[name], {})[name] = value
+        kinds = {f.name: type(f.default) for f in dataclasses.fields(cls)}
+        return cls(**{group: kinds[group](**given) for group, given in groups.items()})
+
+    def replace(self, **values: Any) -> Recipe:
+        """A copy with some flat values changed."""
+        return Recipe.of(**{**self.flat(), **values})
+
+    def flagfile(self) -> str:
+        """`--name=value` lines; `kbert finetune --flagfile=F` runs the same again."""
+        lines = []
+        for name, value in self.flat().items():
+            if isinstance(value, bool):
+                lines.append(f"--{name}" if value else f"--no{name}")
+            elif value not in ("", ()):
+                text = ",".join(value) if isinstance(value, tuple) else value
+                lines.append(f"--{name}={text}")
+        return "\n".join(lines) + "\n"
+
+
+def fields() -> Iterator[tuple[str, str, dataclasses.Field[Any]]]:
+    """(group, name, field) of every value of a recipe."""
+    for group in dataclasses.fields(Recipe):
+        for field in dataclasses.fields(group.default):  # type: ignore[arg-type]
+            yield group.name, field.name, field
