@@ -15,8 +15,8 @@ _HOME = {
     "Recipe": "kbert.train.recipe",
     "TextModel": "kbert.model",
     "families": "kbert.catalog",
-    "load": "kbert.model",
-    "register": "kbert.model",
+    "load": "kbert.loading",
+    "register": "kbert.loading",
     "shapes": "kbert.catalog",
     "tasks": "kbert.catalog",
     "train": "kbert.train.loop",
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from kbert.catalog import families, shapes, tasks
     from kbert.config import EncoderConfig
     from kbert.encoder import Encoder
-    from kbert.model import TextModel, load, register
+    from kbert.loading import load, register
+    from kbert.model import TextModel
     from kbert.train.loop import train
     from kbert.train.recipe import Recipe
 

@@ -137,7 +137,9 @@ class EncoderConfig:
                 + nearest(self.hidden_act, ACTIVATIONS)
             )
         if not 0 < self.initializer_range < 10:
-            raise BadInput(f"initializer_range: found {self.initializer_range}, expected above 0")
+            raise BadInput(
+                f"initializer_range: found {self.initializer_range}, expected above 0 and below 10"
+            )
 
     @property
     def head_size(self) -> int:
@@ -182,7 +184,8 @@ def read_dataclass(cls: Any, values: Any, where: str = "") -> Any:
         BadInput: names the key, what was found and what was expected.
     """
     if not isinstance(values, Mapping):
-        raise BadInput(f"{where or 'config'}: found {values!r}, expected an object")
+        place = where.removesuffix(".") or "config"
+        raise BadInput(f"{place}: found {values!r}, expected an object")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     arguments: dict[str, Any] = {}

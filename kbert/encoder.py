@@ -121,10 +121,13 @@ def _inputs(inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
         if inputs.get(name) is None:
             return default(ids)
         value = ops.cast(ops.convert_to_tensor(inputs[name]), "int32")
-        if len(value.shape) != 2:
+        sizes = zip(value.shape, ids.shape, strict=False)
+        differ = any(None not in pair and pair[0] != pair[1] for pair in sizes)
+        if len(value.shape) != 2 or differ:
             raise BadInput(
                 f"{name}: found shape {tuple(value.shape)}, expected that of input_ids, "
-                f"{tuple(ids.shape)}; pass the 2-D mask, kbert expands it"
+                f"{tuple(ids.shape)}"
+                + ("" if len(value.shape) == 2 else "; pass the 2-D mask, kbert expands it")
             )
         return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kbert import registry
 from kbert.checkpoints import bundle
-from kbert.checkpoints.huggingface import Directory
 from kbert.data.batches import by_length, steps_per_epoch, training_batches
 from kbert.data.fields import fields_of, texts_dataset
 from kbert.encoder import INPUTS, Encoder
@@ -23,8 +20,6 @@ from kbert.step import tensorflow as step
 from kbert.step.optimizers import BertAdamW
 from kbert.step.schedules import WarmupLinear
 from kbert.tasks import Task
-
-log = logging.getLogger("kbert")
 
 
 class TextModel(keras.Model):
@@ -364,95 +359,3 @@ def rows_of(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         plain[name] = values
     count = len(next(iter(plain.values()), []))
     return [{name: values[row] for name, values in plain.items()} for row in range(count)]
-
-
-def load(
-    source: str | os.PathLike[str],
-    task: str | None = None,
-    labels: Sequence[str] | None = None,
-    *,
-    inputs: Sequence[str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    max_length: int | None = None,
-    seed: int = 0,
-    allow_missing: Sequence[str] = (),
-) -> TextModel:
-    """Opens a model directory, kbert's own or any of Hugging Face's.
-
-    Args:
-        source: the directory.
-        task: a name from `kbert.tasks()`; None is what the directory says.
-        labels: names of the labels. A head that was trained for them is kept; for others a new
-            one is made.
-        inputs, columns: see `TextModel`; None is what the directory says.
-        max_length: longest row of ids; None is what the directory says, else all positions.
-        seed: of new weights, dropout and the order of rows.
-        allow_missing: beginnings of kbert weight names that may stay at their initial values.
-
-    Returns:
-        The model; its `report` says what became of every weight.
-
-    Raises:
-        BadInput: the directory is no model, a weight is missing, the vocabulary does not fit, or
-            labels are needed and not given.
-    """
-    directory = Directory(source)
-    settings = bundle.read_settings(directory.path)
-    own_task = settings.get("task") or bundle.task_of(directory)
-    name = task or own_task
-    if name is None:
-        raise BadInput(
-            f"{directory.path}: names no task that kbert has; give task=, one of "
-            f"{', '.join(registry.names('task'))}"
-        )
-    chosen: Task = registry.get("task", name)
-    stored = directory.labels() if name == own_task else None
-    keeps_head = stored is not None and (
-        labels is None
-        or tuple(labels) == stored
-        or (len(labels) == len(stored) and bundle.unnamed(stored))
-    )
-    if labels is None:
-        labels = stored
-    if labels is None:
-        raise BadInput(
-            f"{directory.path}: has no head for {name}, so a new one is needed; give labels="
-        )
-    if len(set(labels)) != len(labels) or len(labels) < 2:
-        raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
-    config = directory.config.replace(pooler=chosen.needs == "pooled_output")
-    tokenizer = registry.get("tokenizer", directory.family.tokenizer).from_directory(directory.path)
-    bundle.check_vocabulary(directory.path, tokenizer, config)
-    longest = min(
-        tokenizer.model_max_length or config.embedding.max_position_embeddings,
-        config.embedding.max_position_embeddings,
-    )
-    model = TextModel(
-        Encoder(config, seed),
-        chosen,
-        labels,
-        tokenizer,
-        inputs=inputs or settings.get("inputs"),
-        columns=settings.get("columns") if columns is None else columns,
-        max_length=max_length or settings.get("max_length") or longest,
-        seed=seed,
-    )
-    head = model.head.name + "/"
-
-    def new(weight: str) -> bool:
-        if weight.startswith(head):
-            return not keeps_head
-        return weight.startswith(tuple(allow_missing))
-
-    report = directory.fill(model.named_weights(), new=new)
-    if not keeps_head:
-        report.notes.append(f"a new head for {len(labels)} labels: {', '.join(labels)[:80]}")
-    model.report, model.source = report, directory.path
-    (log.warning if report.unused or report.missing else log.info)("%s", report)
-    return model
-
-
-def register() -> list[str]:
-    """Makes `.keras` files that hold kbert layers load: names what Keras now knows."""
-    importable = [Encoder, BertAdamW, WarmupLinear]
-    return sorted(keras.saving.get_registered_name(thing) for thing in importable)

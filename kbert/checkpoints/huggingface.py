@@ -118,7 +118,8 @@ class Directory:
             self.config.num_hidden_layers,
             **options,
         )
-        report.kept_keys = sorted(self.config.foreign)
+        used = {"model_type", *self.family.config_keys, *self.family.accepted}
+        report.kept_keys = sorted(self.config.foreign.keys() - used)
         act = self.config.hidden_act
         report.activation = f"{act} (exact, error function)" if act == "gelu" else act
         return report

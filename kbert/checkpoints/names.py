@@ -48,7 +48,11 @@ class Report:
             f"{len(self.missing)} missing, {len(self.reshaped)} reshaped; "
             f"activation {self.activation}"
         ]
-        for title, names in (("unused", self.unused), ("new", self.missing)):
+        for title, names in (
+            ("unused", self.unused),
+            ("new", self.missing),
+            ("config keys kept", self.kept_keys),
+        ):
             if names:
                 shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
                 lines.append(f"  {title}: {shown}")

@@ -49,7 +49,7 @@ def evaluate(
 
     table = read_table(data)
     _flags.start()
-    from kbert.model import load
+    from kbert.loading import load
     from kbert.train.loop import Examples
     from kbert.train.loop import evaluate as evaluate_rows
     from kbert.train.progress import Progress

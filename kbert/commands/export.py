@@ -21,7 +21,7 @@ def define_flags(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues) -> int:
     _flags.required(values, "model", "target")
     _flags.start()
-    from kbert.model import load
+    from kbert.loading import load
     from kbert.savedmodel.export import export
 
     print(export(load(values.model), values.target, values.variants))

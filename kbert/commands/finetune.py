@@ -40,7 +40,7 @@ def run(values: flags.FlagValues) -> int:
 def finetune(recipe: Recipe) -> dict[str, Any]:
     """Reads the rows, trains, and returns metrics with the model's path."""
     _flags.start(deterministic=recipe.run.deterministic)
-    from kbert.model import load
+    from kbert.loading import load
     from kbert.train.loop import train
 
     # everything that can be wrong is looked at before the run directory is made

@@ -40,7 +40,8 @@ def run(values: flags.FlagValues) -> int:
         layout = format_of(values.input, values.format)
         table = read_table(values.input, values.format)
     _flags.start()
-    from kbert.model import load, rows_of
+    from kbert.loading import load
+    from kbert.model import rows_of
     from kbert.train.progress import Progress
 
     model = load(values.model)

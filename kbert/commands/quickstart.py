@@ -86,7 +86,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
     metrics = evaluate.evaluate(f"{folder}/run/model", str(dev))
     print(json.dumps(metrics), flush=True)
     _step(3, "export", f"kbert export --model={folder}/run/model --target={folder}/export")
-    from kbert.model import load
+    from kbert.loading import load
     from kbert.savedmodel.export import export
 
     print(export(load(folder / "run" / "model"), folder / "export"), flush=True)

@@ -68,7 +68,8 @@ class Family:
                 raise BadInput(f"{where}: {key}: missing{nearest(key, foreign)}")
             else:
                 flat[field] = default
-        rest = {key: value for key, value in foreign.items() if key not in self.config_keys}
+        # a null stands for the default; it is kept so that it is written back
+        rest = {k: v for k, v in foreign.items() if k not in self.config_keys or v is None}
         nested: dict[str, Any] = {"family": self.name, "foreign": rest}
         for field, value in flat.items():
             group, _, name = field.rpartition(".")

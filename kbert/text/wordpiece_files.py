@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from kbert.errors import BadInput
+from kbert.files import read_json, write_whole
 
 VOCABULARY = "vocab.txt"
 CONFIG = "tokenizer_config.json"
@@ -92,22 +93,13 @@ def write(directory: str | os.PathLike, contents: Contents) -> None:
     if contents.model_max_length is not None:
         config["model_max_length"] = contents.model_max_length
     # The vocabulary last: without it the directory is seen to be incomplete.
-    _replace(folder / SPECIAL_MAP, _to_json(contents.special_tokens))
-    _replace(folder / CONFIG, _to_json(config))
-    _replace(folder / VOCABULARY, "".join(f"{entry}\n" for entry in contents.vocabulary))
+    write_whole(folder / SPECIAL_MAP, _to_json(contents.special_tokens))
+    write_whole(folder / CONFIG, _to_json(config))
+    write_whole(folder / VOCABULARY, "".join(f"{entry}\n" for entry in contents.vocabulary))
 
 
 def _to_json(value: dict) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(text.encode("utf-8"))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _read_text(path: pathlib.Path) -> str | None:
@@ -122,20 +114,12 @@ def _read_text(path: pathlib.Path) -> str | None:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise BadInput(f"{path}, line {line}: not UTF-8 ({error.reason})") from error
+        raise BadInput(f"{path}: line {line}: not UTF-8 ({error.reason})") from error
 
 
 def _read_json(path: pathlib.Path) -> dict | None:
-    text = _read_text(path)
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
+    """A JSON object, None if there is no such file."""
+    return read_json(path) if path.exists() else None
 
 
 def _read_vocabulary(folder: pathlib.Path, fast: dict | None) -> list[str]:

@@ -1,9 +1,6 @@
 """The tokenizer's edges: empty input, limits, ill-formed text, graphs, exports."""
 
-import ast
-import importlib.util
 import json
-import pathlib
 import subprocess
 import sys
 import time
@@ -309,18 +306,3 @@ def test_ops_of_an_export(exported):
     assert {"FastBertNormalize", "FastWordpieceTokenizeWithOffsets"} <= ops
     assert [op for op in sorted(ops) if op.startswith("TFText>") or "PyFunc" in op] == []
     assert (exported / "saved_model.pb").stat().st_size < 3_500_000
-
-
-def test_imports_of_the_package():
-    """kbert.text stands at the bottom: it knows kbert.errors and itself."""
-    folder = pathlib.Path(importlib.util.find_spec("kbert.text").origin).parent
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or "."]
-            for name in names:
-                if name.split(".")[0] == "kbert":
-                    assert name.startswith(("kbert.text", "kbert.errors")), (path, name)

