@@ -101,6 +101,7 @@ def run(fv: flags.FlagValues) -> int:
         threads=Threads(fv.tensorflow_intra_op_parallelism, fv.tensorflow_inter_op_parallelism),
     )
     logger = logging.getLogger("kbert.serving")
+    before = (logger.level, logger.propagate)
     handler = logging.StreamHandler(sys.stderr)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -121,4 +122,6 @@ def run(fv: flags.FlagValues) -> int:
         asyncio.run(serve(options, on_start, on_ready))
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
     return 0
