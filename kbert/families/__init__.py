@@ -33,7 +33,7 @@ class Family:
 
     name: str
     shapes: Mapping[str, EncoderConfig]
-    config_keys: Mapping[str, tuple[str, type, Any]]
+    config_keys: Mapping[str, tuple[str, Any, Any]]
     accepted: Mapping[str, tuple[Any, ...]]
     tokenizer: str
     encoder_names: NameMap

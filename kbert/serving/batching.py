@@ -142,9 +142,8 @@ class Batcher:
                 answers.append((job.future, error))
             else:
                 live.append(job)
-        results = _run_together(live) if len(live) > 1 else None
-        if results is None:
-            results = [_run_alone(job.call) for job in live]
+        together = _run_together(live) if len(live) > 1 else None
+        results = [_run_alone(job.call) for job in live] if together is None else together
         answers.extend((job.future, result) for job, result in zip(live, results, strict=True))
         return answers
 

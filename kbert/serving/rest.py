@@ -70,8 +70,8 @@ class RestFront:
             body = {"error": error.message}
             status, text = error.http_status, json.dumps(body, indent=4, ensure_ascii=False)
         # An error may quote half a surrogate pair back.
-        body = text.encode("utf-8", "replace")
-        return web.Response(status=status, body=body, content_type="application/json")
+        raw = text.encode("utf-8", "replace")
+        return web.Response(status=status, body=raw, content_type="application/json")
 
     async def _answer(self, request: web.BaseRequest, path: str) -> str:
         if request.method == "POST" and (match := _INFERENCE.fullmatch(path)):

@@ -165,6 +165,7 @@ class Server:
         Raises:
             BadInput: with `fail`, the latest version on disk could not be loaded.
         """
+        assert self._manager is not None, "start() comes first"
         while True:
             states = self._manager.known()
             for state in states:
@@ -182,7 +183,7 @@ class Server:
         stops = []
         if self._grpc is not None:
             stops.append(self._grpc.stop(_GRACE_SECONDS))
-        if self._rest is not None:
+        if self._rest is not None and self._front is not None:
             stops.append(self._stop_rest(self._rest, self._front))
         await asyncio.gather(*stops, return_exceptions=True)
         if self._manager is not None:
