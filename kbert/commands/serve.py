@@ -88,7 +88,7 @@ def run(fv: flags.FlagValues) -> int:
     import asyncio
     import logging
 
-    from kbert.serving.server import Options, Threads, serve
+    from kbert.serving.server import Options, Server, Threads, serve
 
     options = Options(
         model_base_path=fv.model_base_path,
@@ -107,13 +107,13 @@ def run(fv: flags.FlagValues) -> int:
     logger.setLevel(logging.INFO)
     logger.propagate = False
 
-    def on_start(server) -> None:
+    def on_start(server: Server) -> None:
         print(f"Running gRPC ModelServer at {server.address} ...", file=sys.stderr)
         if server.rest_port >= 0:
             where = f"localhost:{server.rest_port}"
             print(f"Exporting HTTP/REST API at:{where} ...", file=sys.stderr, flush=True)
 
-    def on_ready(server, version: int) -> None:
+    def on_ready(server: Server, version: int) -> None:
         rest = f"REST {server.predict_url}" if server.rest_port >= 0 else "no REST"
         name = options.model_name
         print(f"ready: model {name} version {version}, {rest}, gRPC {server.address}", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
@@ -37,7 +38,7 @@ def make_server(manager: Manager, batcher: Batcher) -> grpc.aio.Server:
     return server
 
 
-async def _guard(context: grpc.aio.ServicerContext, answer: Awaitable):
+async def _guard(context: grpc.aio.ServicerContext, answer: Awaitable) -> Any:
     """Gives the answer, or ends the call with the status of the error."""
     try:
         return await answer
@@ -46,7 +47,7 @@ async def _guard(context: grpc.aio.ServicerContext, answer: Awaitable):
 
 
 def _refusal(name: str) -> Callable:
-    async def method(self, request, context):
+    async def method(self: Any, request: Any, context: Any) -> None:
         error = messages.not_implemented(f"The method {name}")
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, error.message)
 

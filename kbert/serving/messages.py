@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -132,7 +133,7 @@ def metadata_json(name: str, model: LoadedModel) -> dict:
     return {"model_spec": spec, "metadata": {METADATA_FIELD: _as_json(model.signature_defs)}}
 
 
-def _as_json(message) -> dict:
+def _as_json(message: Any) -> dict:
     return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )

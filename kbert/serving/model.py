@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -175,7 +176,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _load(graph: tf.Graph, session: tf.compat.v1.Session, path: str):
+def _load(graph: tf.Graph, session: tf.compat.v1.Session, path: str) -> Any:
     """Loads the SavedModel at `path` into the session and returns its MetaGraphDef."""
     # The loader announces on each use that it is old; it is the one that serves any SavedModel.
     logger = logging.getLogger("tensorflow")
@@ -188,7 +189,7 @@ def _load(graph: tf.Graph, session: tf.compat.v1.Session, path: str):
         logger.setLevel(level)
 
 
-def _signature(key: str, definition) -> Signature:
+def _signature(key: str, definition: Any) -> Signature:
     # Sorted: a protobuf map has another order in each process.
     return Signature(
         key,
@@ -198,7 +199,7 @@ def _signature(key: str, definition) -> Signature:
     )
 
 
-def _spec(info) -> TensorSpec:
+def _spec(info: Any) -> TensorSpec:
     shape = None
     if not info.tensor_shape.unknown_rank:
         shape = tuple(dim.size for dim in info.tensor_shape.dim)

@@ -11,6 +11,7 @@ import socket
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from kbert.errors import BadInput
 
@@ -132,7 +133,7 @@ class Server:
             raise
         manager.start()
 
-    async def _start_grpc(self, server) -> None:
+    async def _start_grpc(self, server: Any) -> None:
         _check_free(self.options.host, self.options.port, "--port")
         try:
             self.port = server.add_insecure_port(self.address)

@@ -17,6 +17,7 @@ import functools
 import gzip
 import importlib.resources
 import json
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -100,7 +101,7 @@ class Normalizer(tf.Module):
 class _ContextRules:
     """Final sigma, and the order of combining marks that stripping accents leaves."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         rules = _rules()
         ignorable, cased, between = rules["ignorable"], rules["cased"], rules["between"]
         # str.lower writes the final form where a cased letter stands before the sigma and none
@@ -123,7 +124,7 @@ class _ContextRules:
     def __call__(self, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         concerned = tf.strings.regex_full_match(text, self._test)
 
-        def rewrite():
+        def rewrite() -> Any:
             where = tf.where(concerned)
             lines = tf.gather_nd(text, where)
             lines = tf.strings.regex_replace(lines, self._sigma, self._sigma_to)
@@ -138,10 +139,10 @@ class _ContextRules:
         )
 
     def _sort(self, lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        def again(round_, _, active):
+        def again(round_: Any, _: Any, active: Any) -> Any:
             return (round_ < MAX_ROUNDS) & tf.reduce_any(active)
 
-        def swap(round_, lines, _):
+        def swap(round_: Any, lines: Any, _: Any) -> Any:
             for pattern in self._swaps:
                 lines = tf.strings.regex_replace(lines, pattern, r"\3\2\1")
             return round_ + 1, lines, tf.strings.regex_full_match(lines, self._marks_test)

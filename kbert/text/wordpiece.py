@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,9 @@ import tensorflow_text as tft
 from kbert.errors import BadInput, nearest
 from kbert.text import offsets, wordpiece_files
 from kbert.text.normalize import Normalizer
+
+# R texts: a string tensor [R], or a list of str or bytes
+Texts: TypeAlias = "tf.Tensor | Sequence[str] | Sequence[bytes]"
 
 SUFFIX = "##"
 SPECIAL = ("unk", "cls", "sep", "pad", "mask")
@@ -143,7 +146,7 @@ class WordPieceTokenizer(tf.Module):
             self._characters = tf.constant(characters, tf.int32)
             self._character_bytes = tf.constant(_CHARACTER_BYTES)
 
-    def ids(self, text) -> tf.RaggedTensor:
+    def ids(self, text: Texts) -> tf.RaggedTensor:
         """Cuts texts into pieces, ids only: the fast path.
 
         Args:
@@ -160,7 +163,7 @@ class WordPieceTokenizer(tf.Module):
         ids, splits = self._limit(pieces.flat_values, pieces.row_splits)
         return tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
 
-    def __call__(self, text) -> Tokens:
+    def __call__(self, text: Texts) -> Tokens:
         """Cuts texts into pieces and says where each lies.
 
         Offsets lie on character borders and never decrease within a text. Where one character
@@ -232,16 +235,16 @@ class WordPieceTokenizer(tf.Module):
         if self._suffix_run == 0:  # a single piece may be too long
             run = tf.ones_like(suffix)
 
-        def unchanged():
+        def unchanged() -> Any:
             return tuple(tf.identity(v) for v in (ids, splits, *spans))
 
-        def count():
+        def count() -> Any:
             word = tf.cumsum(tf.cast(~suffix, tf.int32)) - 1
             length = tf.math.segment_sum(tf.gather(self._characters, ids), word)
             too_long = length > self.max_characters_per_word
             return tf.cond(tf.reduce_any(too_long), lambda: rewrite(word, too_long), unchanged)
 
-        def rewrite(word, too_long):
+        def rewrite(word: Any, too_long: Any) -> Any:
             unknown = tf.gather(too_long, word)
             keep = ~(unknown & suffix)
             kept = tf.concat([[0], tf.cumsum(tf.cast(keep, tf.int64))], 0)
@@ -262,7 +265,7 @@ class WordPieceTokenizer(tf.Module):
 
         return tf.cond(tf.reduce_any(run), count, unchanged)
 
-    def characters(self, text, byte_offsets: tf.RaggedTensor) -> tf.RaggedTensor:
+    def characters(self, text: Texts, byte_offsets: tf.RaggedTensor) -> tf.RaggedTensor:
         """Turns byte offsets into character offsets, in the graph.
 
         A character is a code point, as in Python's `str`. In ill-formed UTF-8 every byte that is
@@ -279,7 +282,7 @@ class WordPieceTokenizer(tf.Module):
         values = offsets.characters(text, splits, byte_offsets.flat_values)
         return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
-    def tokens(self, ids) -> list[list[str]]:
+    def tokens(self, ids: Any) -> list[list[str]]:
         """The vocabulary entries of ids, on the host.
 
         Args:
@@ -347,13 +350,13 @@ class WordPieceTokenizer(tf.Module):
         )
 
 
-def _as_texts(text) -> tf.Tensor:
+def _as_texts(text: Texts) -> tf.Tensor:
     """Texts as a [R] string tensor."""
-    text = tf.convert_to_tensor(text, tf.string)
-    if text.shape.rank != 1:
-        shape = "of unknown rank" if text.shape.rank is None else f"of shape {text.shape}"
+    texts = tf.convert_to_tensor(text, tf.string)
+    if texts.shape.rank != 1:
+        shape = "of unknown rank" if texts.shape.rank is None else f"of shape {texts.shape}"
         raise BadInput(f"text must be [R], a list of strings or a 1-d string tensor; got {shape}")
-    return text
+    return texts
 
 
 def _distinct(entries: Sequence[str], limit: int, keep: set[str]) -> list[str]:
