@@ -94,10 +94,28 @@ def _parse(name: str, values: flags.FlagValues, arguments: list[str]) -> list[st
         raise UsageError(
             f"kbert {name}: unknown flag --{error.flagname}{_near_flag(error.flagname, known)}"
         ) from None
-    except flags.Error as error:
+    except flags.IllegalFlagValueError as error:
+        raise UsageError(f"kbert {name}: {_illegal(str(error))}") from None
+    except flags.CantOpenFlagFileError as error:
+        reason = str(error).removeprefix("ERROR:: Unable to open flagfile: ")
+        raise UsageError(f"kbert {name}: --flagfile: cannot be read: {reason}") from None
+    # absl raises a bare ValueError for --noflag=value
+    except (flags.Error, ValueError) as error:
         raise UsageError(f"kbert {name}: {error}") from None
-    except OSError as error:
-        raise UsageError(f"kbert {name}: flagfile {error.filename}: {error.strerror}") from None
+
+
+def _illegal(message: str) -> str:
+    """absl's "flag --a=x: reason", with what was expected in place of Python's own reason."""
+    for reason, expected in (
+        (": invalid literal for int()", "a whole number"),
+        (": could not convert string to float", "a number"),
+        (": ('Non-boolean argument", "true or false"),
+    ):
+        given, found, _ = message.partition(reason)
+        if found:
+            flag, _, value = given.removeprefix("flag ").partition("=")
+            return f"{flag}: found {value!r}, expected {expected}"
+    return message
 
 
 def _near_flag(found: str, known: list[str]) -> str:

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 class BadInput(ValueError):
     """Something the caller gave is wrong. The message is one line; the program exits with 1."""
 
+    # Keras would wrap an error that is raised inside a layer in several lines of its own
+    _keras_call_info_injected = True
+
 
 class UsageError(BadInput):
     """The command line itself is wrong: an unknown flag or command. Exits with 2."""

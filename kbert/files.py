@@ -17,6 +17,7 @@ from kbert.errors import BadInput
 def write_whole(path: str | os.PathLike[str], data: str | bytes) -> None:
     """Writes beside and renames, so `path` is the old file or the new one, never a part."""
     path = pathlib.Path(path)
+    check_place(path)
     raw = data.encode("utf-8") if isinstance(data, str) else data
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -29,6 +30,19 @@ def write_whole(path: str | os.PathLike[str], data: str | bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Whether a file can be made there; to ask before the work whose result it is to hold.
+
+    Raises:
+        BadInput: the path is a directory, or lies in none.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise BadInput(f"{path}: is a directory, expected a file")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: no directory {path.parent} to write it to")
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Indented JSON, written whole."""
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -39,8 +53,13 @@ def whole_directory(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """A folder to fill; it takes the name `path` when the block ends without an error.
 
     An older folder of that name is replaced. On an error nothing is left behind.
+
+    Raises:
+        BadInput: the path is a file.
     """
     target = pathlib.Path(path).absolute()
+    if target.exists() and not target.is_dir():
+        raise BadInput(f"{path}: is a file, expected a directory")
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     # mkdtemp is private to the user; a model is to be read as any other file

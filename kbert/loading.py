@@ -94,12 +94,11 @@ def load(
     )
     head = model.head.name + "/"
 
-    def new(weight: str) -> bool:
-        if weight.startswith(head):
-            return not keeps_head
-        return weight.startswith(tuple(allow_missing))
-
-    report = directory.fill(model.named_weights(), new=new)
+    report = directory.fill(
+        model.named_weights(),
+        new=lambda weight: weight.startswith(head) and not keeps_head,
+        optional=lambda weight: weight.startswith(tuple(allow_missing)),
+    )
     if not keeps_head:
         report.notes.append(f"a new head for {len(labels)} labels: {', '.join(labels)[:80]}")
     model.report, model.source = report, directory.path

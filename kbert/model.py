@@ -340,7 +340,12 @@ class TextModel(keras.Model):
         )
 
     def _map(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """A dataset of (texts, ...) as one of (features, ...)."""
+        """A dataset of (texts, ...) as one of (features, ...); one of features stays as it is."""
+        first = dataset.element_spec
+        first = first[0] if isinstance(first, tuple) else first
+        # Keras validates with the dataset that `fit` made
+        if isinstance(first, Mapping) and INPUTS[0] in first:
+            return dataset
 
         def one(texts: Any, *rest: Any) -> Any:
             fields = texts if isinstance(texts, Mapping) else {self.task.inputs[0]: texts}

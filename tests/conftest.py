@@ -75,6 +75,8 @@ def tiny_classifier(tiny_model, tmp_path_factory) -> pathlib.Path:
     import numpy as np
 
     import kbert
+    from kbert.commands.quickstart import ASSETS
+    from kbert.data.table import read_table
 
     model = kbert.load(
         tiny_model,
@@ -84,8 +86,9 @@ def tiny_classifier(tiny_model, tmp_path_factory) -> pathlib.Path:
         max_length=32,
     )
     kernel, bias = model.head.weights
-    # so wide that texts differ clearly in their answers
+    # wide and centred, so that texts differ clearly in their answers
     kernel.assign(np.random.default_rng(7).normal(0, 3, kernel.shape))
+    bias.assign(-model.predict_logits(read_table(ASSETS / "dev.tsv").texts("text")).mean(0))
     folder = tmp_path_factory.mktemp("classifier") / "model"
     model.save(folder)
     return folder

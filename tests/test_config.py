@@ -127,7 +127,11 @@ def test_whole_numbers_are_rates_too():
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("hiden_size", 24, "hiden_size: unknown key; did you mean 'hidden_size'?"),
+        (
+            "hiden_size",
+            24,
+            "hiden_size: unknown key; did you mean 'hidden_size', 'hidden_act'?",
+        ),
         (
             "embedding.vocab_sise",
             9,

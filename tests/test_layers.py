@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent / "kbert"
 
 # lowest first; modules of one line may not import each other across packages
 LAYERS = [
-    ["errors"],
+    ["errors", "facade"],
     ["files"],
     ["config", "registry"],
     ["families"],

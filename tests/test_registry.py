@@ -6,25 +6,19 @@ import sys
 import pytest
 
 import kbert
-from kbert import registry
+from kbert import catalog, registry
 from kbert.errors import BadInput, nearest
 
 
 @pytest.fixture
-def extended():
-    """Puts the search path of a kind back, and forgets the modules that joined it."""
-    packages = {kind: registry._package(kind) for kind in registry.KINDS}
-    paths = {kind: list(package.__path__) for kind, package in packages.items()}
-    modules = set(sys.modules)
-    yield
-    for kind, package in packages.items():
-        package.__path__[:] = paths[kind]
-    for name in set(sys.modules) - modules:
-        if name.startswith("kbert.") and not name.startswith("kbert.layers"):
-            parent, _, child = name.rpartition(".")
-            if hasattr(sys.modules.get(parent), child):
-                delattr(sys.modules[parent], child)
-            del sys.modules[name]
+def tokenizers():
+    """The package of tokenizers; its search path is put back, what joined it is forgotten."""
+    package = registry._package("tokenizer")
+    path = list(package.__path__)
+    yield package
+    package.__path__[:] = path
+    sys.modules.pop("kbert.text.zz_other", None)
+    vars(package).pop("zz_other", None)
 
 
 def test_members_are_files():
@@ -33,8 +27,8 @@ def test_members_are_files():
     assert "wordpiece" in registry.names("tokenizer")
     assert {"csv", "jsonl", "tsv"} <= set(registry.names("reader"))
     assert {"finetune", "predict", "serve"} <= set(registry.names("command"))
-    assert kbert.families() == registry.names("family")
-    assert kbert.tasks() == registry.names("task")
+    assert catalog.families() == registry.names("family")
+    assert catalog.tasks() == registry.names("task")
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
@@ -65,7 +59,8 @@ def test_private_files_are_no_members():
 
 def test_listing_loads_no_framework():
     code = (
-        "import sys, kbert; kbert.families(); kbert.tasks(); kbert.shapes();"
+        "import sys; from kbert import catalog;"
+        "catalog.families(); catalog.tasks(); catalog.shapes();"
         "print(sorted({'tensorflow', 'keras', 'torch', 'transformers'} & set(sys.modules)))"
     )
     found = subprocess.run(
@@ -74,7 +69,7 @@ def test_listing_loads_no_framework():
     assert found.strip().splitlines()[-1] == "[]"
 
 
-def test_extend(tmp_path, extended):
+def test_extend(tmp_path, tokenizers):
     (tmp_path / "zz_other.py").write_text("TOKENIZER = 'mine'\n")
     (tmp_path / "_helper.py").write_text("TOKENIZER = 'not a member'\n")
     before = registry.names("tokenizer")
@@ -82,7 +77,7 @@ def test_extend(tmp_path, extended):
     registry.extend("tokenizer", tmp_path)  # twice is once
     assert registry.names("tokenizer") == sorted([*before, "zz_other"])
     assert registry.get("tokenizer", "zz_other") == "mine"
-    assert registry._package("tokenizer").__path__.count(str(tmp_path)) == 1
+    assert tokenizers.__path__.count(str(tmp_path)) == 1
 
 
 def test_extend_with_no_folder(tmp_path):
@@ -99,8 +94,36 @@ def test_nearest():
     assert nearest("hidden_size", ["hidden_size"]).count("hidden_size") == 1
 
 
+def run(code: str) -> str:
+    """What a fresh process prints."""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
 def test_public_names():
     for name in kbert.__all__:
-        assert getattr(kbert, name) is not None
+        assert name == "__version__" or callable(getattr(kbert, name)), name
     with pytest.raises(AttributeError, match="module 'kbert' has no attribute 'nothing'"):
         kbert.nothing  # noqa: B018 - looking it up is the test
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "kbert.families(); print(kbert.families())",
+        "import kbert.families.bert; print(kbert.families())",
+        "kbert.shapes(); print(kbert.families())",
+    ],
+)
+def test_a_folder_does_not_hide_the_function_of_its_name(code):
+    """`kbert.families()` works after the package kbert.families was imported too."""
+    assert run(f"import kbert; {code}") == str(catalog.families())
+
+
+def test_tasks_and_train_stay_functions():
+    code = (
+        "import kbert; recipe = kbert.Recipe.of(epochs=2); import kbert.tasks.classification;"
+        "print(callable(kbert.train), kbert.tasks())"
+    )
+    assert run(code).endswith(f"True {catalog.tasks()}")

@@ -94,6 +94,7 @@ def read(
     layers: int,
     *,
     new: Callable[[str], bool] = lambda name: False,
+    optional: Callable[[str], bool] = lambda name: False,
 ) -> Report:
     """Fills variables from a checkpoint.
 
@@ -106,7 +107,8 @@ def read(
         variables: kbert name -> Keras variable.
         family: whose maps to use.
         layers: number of blocks.
-        new: says of a kbert name that it may be missing: it belongs to a new head.
+        new: says of a kbert name that it belongs to a new head, so the file is not asked.
+        optional: says of a kbert name that the file may lack it.
 
     Returns:
         The report.
@@ -128,6 +130,8 @@ def read(
             report.missing.append(ours)
         elif theirs in present:
             plan.append((ours, theirs, transform))
+        elif optional(ours):
+            report.missing.append(ours)
         else:
             absent.append(theirs)
     if absent:

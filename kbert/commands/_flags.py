@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
-from kbert.errors import UsageError
+from kbert.errors import BadInput, UsageError
 from kbert.train.recipe import Recipe, fields
 
 
@@ -19,14 +20,28 @@ def required(values: flags.FlagValues, *names: str) -> None:
 
 
 def define_model(values: flags.FlagValues) -> None:
-    """--model and --max_length."""
+    """--model."""
     flags.DEFINE_string("model", "", "Model directory.", flag_values=values)
+
+
+def define_batch_size(values: flags.FlagValues) -> None:
+    """--batch_size, of commands that do not train."""
+    flags.DEFINE_integer("batch_size", 32, "Rows at a time.", lower_bound=1, flag_values=values)
+
+
+def check_columns(text: Sequence[str], inputs: Sequence[str]) -> None:
+    """Raises UsageError if --text names more columns than the task has inputs."""
+    if len(text) > len(inputs):
+        raise UsageError(
+            f"--text: found {len(text)} columns, expected 1 to {len(inputs)} ({', '.join(inputs)})"
+        )
 
 
 def define_recipe(values: flags.FlagValues) -> None:
     """A flag for every field of a recipe."""
     for _, name, field in fields():
-        help_text, default = field.metadata["help"], field.default
+        help_text: str = field.metadata["help"]
+        default: Any = field.default
         if isinstance(default, bool):
             flags.DEFINE_boolean(name, default, help_text, flag_values=values)
         elif isinstance(default, int):
@@ -40,12 +55,19 @@ def define_recipe(values: flags.FlagValues) -> None:
 
 
 def recipe_of(values: flags.FlagValues) -> Recipe:
-    """The recipe that the flags say."""
+    """The recipe that the flags say.
+
+    Raises:
+        UsageError: a value out of its range.
+    """
     found: dict[str, Any] = {}
     for _, name, field in fields():
-        value = values[name].value
+        value: Any = values[name].value
         found[name] = tuple(value) if isinstance(field.default, tuple) else value
-    return Recipe.of(**found)
+    try:
+        return Recipe.of(**found)
+    except BadInput as error:
+        raise UsageError(str(error)) from None
 
 
 def start(*, deterministic: bool = False) -> None:

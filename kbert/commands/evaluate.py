@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from kbert.commands import _flags
-from kbert.files import write_json
+from kbert.files import check_place, write_json
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -22,12 +22,14 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("data", "", "File of labelled rows.", flag_values=values)
     flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
     flags.DEFINE_string("label", "", "Column of the label.", flag_values=values)
-    flags.DEFINE_integer("batch_size", 32, "Rows at a time.", flag_values=values)
+    _flags.define_batch_size(values)
     flags.DEFINE_string("output", "", "Also write the metrics to this file.", flag_values=values)
 
 
 def run(values: flags.FlagValues) -> int:
     _flags.required(values, "model", "data")
+    if values.output:
+        check_place(values.output)
     metrics = evaluate(
         values.model,
         values.data,
@@ -55,6 +57,7 @@ def evaluate(
     from kbert.train.progress import Progress
 
     loaded = load(model)
+    _flags.check_columns(text, loaded.task.inputs)
     inputs = loaded.task.inputs[: len(text)] if text else loaded.text_inputs
     columns = {name: loaded.columns.get(name, name) for name in inputs}
     columns.update(zip(inputs, text, strict=False))

@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
+from collections.abc import Container
 from typing import Any
 
 from absl import flags
 
 from kbert.commands import _flags
 from kbert.errors import BadInput
-from kbert.files import write_whole
+from kbert.files import check_place
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -28,13 +29,15 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("output", "-", "File to write; - is standard output.", flag_values=values)
     flags.DEFINE_string("format", "", "text, jsonl, tsv or csv.", flag_values=values)
     flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
-    flags.DEFINE_integer("batch_size", 32, "Rows at a time.", flag_values=values)
+    _flags.define_batch_size(values)
 
 
 def run(values: flags.FlagValues) -> int:
     _flags.required(values, "model")
-    from kbert.data.table import Format, format_of, read_table, to_text
+    from kbert.data.table import Format, format_of, read_table, to_text, write_text
 
+    if values.output != "-":
+        check_place(values.output)
     layout: Format | None = None
     if values.format or values.input != "-":
         layout = format_of(values.input, values.format)
@@ -58,7 +61,7 @@ def run(values: flags.FlagValues) -> int:
     rows = rows_of(arrays)
     header = list(arrays)
     if out_layout.keeps_columns:
-        renamed = {n: f"predicted_{n}" if n in table.columns else n for n in header}
+        renamed = {name: free_name(name, table.columns) for name in header}
         rows = [
             {**{c: table.columns[c][i] for c in table.columns}, **{renamed[n]: row[n] for n in row}}
             for i, row in enumerate(rows)
@@ -68,9 +71,16 @@ def run(values: flags.FlagValues) -> int:
     if values.output == "-":
         sys.stdout.write(text)
     else:
-        write_whole(values.output, text)
+        write_text(values.output, text)
         _flags.say(f"{len(rows):,} answers: {values.output}")
     return 0
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name of an answer beside the columns of a table."""
+    while name in taken:
+        name = f"predicted_{name}"
+    return name
 
 
 def _output_format(output: str, layout: Any, name: str) -> Any:
@@ -85,6 +95,7 @@ def _output_format(output: str, layout: Any, name: str) -> Any:
 
 def choose_columns(table: Any, model: Any, text: list[str]) -> dict[str, list[str]]:
     """Input name -> texts: columns by --text, else by the trained names, else by the inputs'."""
+    _flags.check_columns(text, model.task.inputs)
     inputs = model.task.inputs[: len(text)] if text else model.text_inputs
     fields = {}
     for i, name in enumerate(inputs):
@@ -107,9 +118,9 @@ def read_standard_input(inputs: Any, columns: dict[str, str]) -> tuple[Any, Any]
     first = text.split("\n", 1)[0]
     try:
         head = json.loads(first)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # brackets or digits without end are a text too
         head = None
-    known = {*inputs, *columns.values()}
+    known = {*inputs, *(columns.get(name, name) for name in inputs)}
     is_json = isinstance(head, dict) and any(name in head for name in known)
     layout = registry.get("reader", "jsonl" if is_json else "text")
     return layout.read(text, "standard input"), layout

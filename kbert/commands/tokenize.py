@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from kbert.commands import _flags
-from kbert.files import write_whole
+from kbert.files import check_place
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -29,8 +29,10 @@ def define_flags(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues) -> int:
     _flags.required(values, "model")
     from kbert import registry
-    from kbert.data.table import read_table, to_text
+    from kbert.data.table import read_table, to_text, write_text
 
+    if values.output != "-":
+        check_place(values.output)
     name = values.format or ("text" if values.input == "-" else "")
     texts = read_table(values.input, name).texts(values.text)
     _flags.start()
@@ -39,7 +41,7 @@ def run(values: flags.FlagValues) -> int:
     if values.output == "-":
         sys.stdout.write(lines)
     else:
-        write_whole(values.output, lines)
+        write_text(values.output, lines)
     return 0
 
 

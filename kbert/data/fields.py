@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from kbert.data.table import encodable
 from kbert.errors import BadInput, nearest
 
 Fields = dict[str, list[str]]
@@ -73,6 +74,8 @@ def strings(values: Iterable[Any], name: str) -> list[str]:
             value = value.decode("utf-8", "replace")
         if not isinstance(value, str):
             raise BadInput(f"{name}: row {row}: found {value!r}, expected a string")
+        if not encodable(value):
+            raise BadInput(f"{name}: row {row}: holds half a surrogate pair, expected text")
         found.append(str(value))
     return found
 

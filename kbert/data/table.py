@@ -8,11 +8,13 @@ import io
 import os
 import pathlib
 import sys
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from kbert import registry
 from kbert.errors import BadInput, nearest
+from kbert.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Table:
             if not isinstance(value, str):
                 raise BadInput(
                     f"{self.where}: line {line}: {name}: found {value!r}, expected a string"
+                )
+            if not encodable(value):
+                raise BadInput(
+                    f"{self.where}: line {line}: {name}: holds half a surrogate pair, expected text"
                 )
         return list(values)
 
@@ -100,10 +106,11 @@ def read_table(path: str | os.PathLike[str], format_name: str | None = None) -> 
             message has the file and, where there is one, the line.
     """
     where = "standard input" if str(path) == "-" else str(path)
-    raw = _bytes(path)
-    text = decode(raw, where)
     if str(path) == "-" and not format_name:
         raise BadInput("standard input: say its format by --format")
+    text = decode(_bytes(path), where)
+    if not text:
+        raise BadInput(f"{where}: empty file")
     table = format_of(path, format_name).read(text, where)
     if not len(table):
         raise BadInput(f"{where}: no rows")
@@ -125,10 +132,8 @@ def _bytes(path: str | os.PathLike[str]) -> bytes:
     if file.suffix == ".gz":
         try:
             raw = gzip.decompress(raw)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise BadInput(f"{path}: not a whole gzip file: {error}") from None
-    if not raw.strip():
-        raise BadInput(f"{path}: empty file")
     return raw
 
 
@@ -160,6 +165,15 @@ def decode(raw: bytes, where: str) -> str:
         ) from None
 
 
+def encodable(text: str) -> bool:
+    """Whether it can be written as UTF-8; the escapes of JSON can spell text that cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def lines_of(text: str) -> list[str]:
     """Lines ended by LF or CR LF. Other line separators are part of a text, not its end."""
     lines = text.split("\n")
@@ -181,8 +195,10 @@ def from_rows(
         raise BadInput(f"{where}: line 1: two columns are called {twice[0]!r}")
     for line, row in rows:
         if len(row) != len(header):
+            count = f"{len(row)} column{'s' * (len(row) != 1)}"
+            found = "a blank line" if list(row) == [""] else count
             raise BadInput(
-                f"{where}: line {line}: found {len(row)} columns, expected {len(header)} "
+                f"{where}: line {line}: found {found}, expected {len(header)} columns "
                 f"({', '.join(header)})"
             )
     columns = {name: [row[i] for _, row in rows] for i, name in enumerate(header)}
@@ -194,3 +210,10 @@ def to_text(layout: Format, header: Sequence[str], rows: Sequence[Mapping[str, A
     out = io.StringIO()
     layout.write(header, rows, out)
     return out.getvalue()
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes the text of a file whole; packed if the name ends in `.gz`, as `read_table` reads."""
+    raw = text.encode("utf-8")
+    # no time in the header: same rows, same bytes
+    write_whole(path, gzip.compress(raw, mtime=0) if str(path).endswith(".gz") else raw)

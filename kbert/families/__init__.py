@@ -8,6 +8,7 @@ from typing import Any
 
 from kbert.config import EncoderConfig, read_value
 from kbert.errors import BadInput, nearest
+from kbert.facade import call_as
 
 # (name in the foreign file, name in kbert, transform); {i} stands for the number of a layer
 NameMap = tuple[tuple[str, str, str | None], ...]
@@ -96,3 +97,5 @@ class Family:
 
 
 REQUIRED = object()
+
+call_as(__name__, "kbert.catalog:families")

@@ -58,7 +58,9 @@ class BertAdamW(keras.optimizers.Optimizer):
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> Any:
         """Dense, clipped by the global norm, applied; None gradients are left to Keras."""
-        dense = [None if g is None else ops.convert_to_tensor(g) for g in grads]
+        into = self._trainable_variables if trainable_variables is None else trainable_variables
+        pairs = zip(grads, into, strict=True)
+        dense = [None if g is None else _dense(g, variable) for g, variable in pairs]
         if self.clip_norm is not None:
             dense = clip_by_global_norm(dense, self.clip_norm)
         return super().apply(dense, trainable_variables)
@@ -86,6 +88,18 @@ class BertAdamW(keras.optimizers.Optimizer):
             no_decay=self.no_decay,
         )
         return config
+
+
+def _dense(gradient: Any, variable: Any) -> Any:
+    """A gradient in the shape of its variable.
+
+    TensorFlow gives that of a table as slices, one for each token, rows repeated. Squares are
+    right only after the slices of a row are summed, and Keras does not sum them.
+    """
+    if hasattr(gradient, "indices"):
+        rows = variable.shape[0]
+        return ops.segment_sum(gradient.values, gradient.indices, num_segments=rows)
+    return ops.convert_to_tensor(gradient)
 
 
 def clip_by_global_norm(gradients: Sequence[Any], limit: float) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kbert.config import EncoderConfig
+from kbert.facade import call_as
 
 Tensors = dict[str, Any]
 
@@ -65,3 +66,5 @@ class Task(abc.ABC):
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, float]:
         """The official metrics of decoded answers, as fractions."""
+
+call_as(__name__, "kbert.catalog:tasks")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kbert.data.batches import steps_per_epoch, training_batches
 from kbert.data.fields import fields_of
-from kbert.errors import BadInput
+from kbert.errors import BadInput, nearest
 from kbert.files import write_json
 from kbert.model import TextModel
 from kbert.step import tensorflow as step
@@ -79,8 +79,11 @@ def train(model: TextModel, data: Mapping[str, Any], recipe: Recipe | None = Non
         1
     """
     recipe = recipe or Recipe()
+    for name in data:
+        if name not in ("train", "dev"):
+            raise BadInput(f"data: unknown part {name!r}{nearest(name, ('train', 'dev'))}")
     rows = {name: _examples(model, value) for name, value in data.items()}
-    if "train" not in rows:
+    if not rows.get("train"):
         raise BadInput("data: no 'train' rows")
     return _Run(model, rows["train"], rows.get("dev"), recipe).go()
 
@@ -90,6 +93,9 @@ def _examples(model: TextModel, value: Any) -> Examples:
         return value
     texts, labels = value
     fields = fields_of(texts, model.task.inputs, model.columns)
+    count = len(next(iter(fields.values())))
+    if count != len(labels):
+        raise BadInput(f"found {count} texts and {len(labels)} labels, expected as many")
     lines = range(1, len(labels) + 1)
     return Examples(fields, model.task.targets(labels, model.labels, "labels", lines))
 
@@ -123,8 +129,10 @@ class _Run:
     def go(self) -> Result:
         recipe, run = self.recipe, self.recipe.run
         start = self._resume()
-        progress = Progress(self.total * recipe.schedule.batch_size, "examples", 0)
-        progress.done = progress.before = start * recipe.schedule.batch_size
+        # the last batch of an epoch may be smaller
+        epochs_done, steps_done = divmod(start, self.steps)
+        done = epochs_done * len(self.rows) + steps_done * recipe.schedule.batch_size
+        progress = Progress(len(self.rows) * recipe.schedule.epochs, "examples", done)
         last = min(self.total, start + 3) if run.smoke else self.total
         batches = training_batches(
             self.rows.fields,

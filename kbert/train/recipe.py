@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
+import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from kbert import registry
-from kbert.errors import BadInput
+from kbert.errors import BadInput, nearest
 
 
 def _field(default: Any, help_text: str) -> Any:
@@ -81,6 +85,7 @@ class Recipe:
             ("max_examples", self.data.max_examples, 0),
             ("epochs", self.schedule.epochs, 1),
             ("batch_size", self.schedule.batch_size, 1),
+            ("seed", self.run.seed, 0),
             ("save_steps", self.run.save_steps, 0),
             ("keep", self.run.keep, 1),
             ("learning_rate", self.optimizer.learning_rate, 0),
@@ -90,6 +95,8 @@ class Recipe:
             # written so that a NaN fails too
             if not value >= low:
                 raise BadInput(f"--{name}: found {value}, expected at least {low}")
+            if value == math.inf:
+                raise BadInput(f"--{name}: found {value}, expected a finite number")
         if not 0 <= self.schedule.warmup <= 1:
             raise BadInput(f"--warmup: found {self.schedule.warmup}, expected a share, 0 to 1")
 
@@ -102,15 +109,16 @@ class Recipe:
         """A recipe from flat values; groups are found by name.
 
         Raises:
-            BadInput: an unknown name or a value out of range.
+            BadInput: an unknown name, or a value of another type or out of range.
         """
         groups: dict[str, dict[str, Any]] = {}
         homes = {name: group for group, name, _ in fields()}
+        defaults = {name: field.default for _, name, field in fields()}
         for name, value in values.items():
             if name not in homes:
-                raise BadInput(f"unknown recipe field {name!r}")
-            groups.setdefault(homes[name], {})[name] = value
-        kinds = {f.name: type(f.default) for f in dataclasses.fields(cls)}
+                raise BadInput(f"unknown recipe field {name!r}{nearest(name, homes)}")
+            groups.setdefault(homes[name], {})[name] = _value(name, value, defaults[name])
+        kinds: dict[str, Any] = {f.name: type(f.default) for f in dataclasses.fields(cls)}
         return cls(**{group: kinds[group](**given) for group, given in groups.items()})
 
     def replace(self, **values: Any) -> Recipe:
@@ -124,9 +132,31 @@ class Recipe:
             if isinstance(value, bool):
                 lines.append(f"--{name}" if value else f"--no{name}")
             elif value not in ("", ()):
-                text = ",".join(value) if isinstance(value, tuple) else value
+                text = _list(value) if isinstance(value, tuple) else value
                 lines.append(f"--{name}={text}")
         return "\n".join(lines) + "\n"
+
+
+def _value(name: str, value: Any, default: Any) -> Any:
+    """A value as the type of its default: paths as strings, lists as tuples, 1 as 1.0."""
+    kind = type(default)
+    if kind is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    elif kind is tuple and isinstance(value, (str, list)):
+        value = (value,) if isinstance(value, str) else tuple(value)
+    elif kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is tuple and not all(isinstance(v, str) for v in value)):
+        expected = "a list of strings" if kind is tuple else kind.__name__
+        raise BadInput(f"--{name}: found {value!r}, expected {expected}")
+    return value
+
+
+def _list(values: tuple[str, ...]) -> str:
+    """As absl reads a list: commas between, quoted where a value holds one."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
 
 
 def fields() -> Iterator[tuple[str, str, dataclasses.Field[Any]]]:

@@ -5,6 +5,7 @@ No iterator is kept: a batch is a function of the recipe and the step (`kbert.da
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 import shutil
@@ -16,14 +17,22 @@ from kbert.errors import BadInput
 from kbert.files import read_json, whole_directory, write_json
 
 _NAME = re.compile(r"step-(\d+)")
+_SEED = re.compile(r"^seed_generator(_\d+)?/")
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # how TensorFlow ends the keys of a checkpoint
 
 
 def _variables(model: Any) -> dict[str, Any]:
-    """Every variable of model and optimizer under a name of its own."""
+    """Every variable of model and optimizer under a name of its own.
+
+    Keras counts seed generators over the whole process; here each model counts its own, so that a
+    checkpoint fits whatever was built before.
+    """
     found: dict[str, Any] = {}
+    seeds = itertools.count()
     for owner, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
         for variable in variables:
-            name = f"{owner}/{variable.path}".replace("/", "|")
+            path = _SEED.sub(lambda _: f"seed_generator_{next(seeds)}/", variable.path)
+            name = f"{owner}/{path}".replace("/", "|")
             if name in found:
                 raise BadInput(f"two variables are called {variable.path!r}")
             found[name] = variable.value
@@ -61,9 +70,31 @@ def restore(folder: pathlib.Path, model: Any) -> dict[str, Any] | None:
         return None
     place = found[-1]
     facts = read_json(place / "state.json")
-    reader = tf.train.Checkpoint(**_variables(model))
+    variables = _variables(model)
     try:
-        reader.read(str(place / "variables")).assert_consumed()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise BadInput(f"{place}: does not fit this model: {str(error).splitlines()[0]}") from None
+        _check(place, variables)
+        tf.train.Checkpoint(**variables).read(str(place / "variables")).assert_consumed()
+    except tf.errors.OpError as error:
+        raise BadInput(f"{place}: cannot be read: {str(error).splitlines()[0]}") from None
     return facts
+
+
+def _check(place: pathlib.Path, variables: dict[str, Any]) -> None:
+    """Holds names and shapes in a checkpoint against the model's, before anything changes.
+
+    Raises:
+        BadInput: they differ; names the first.
+    """
+    shapes = tf.train.load_checkpoint(str(place / "variables")).get_variable_to_shape_map()
+    found = {
+        key.removesuffix(_VALUE).replace("|", "/"): tuple(shape)
+        for key, shape in shapes.items()
+        if key.endswith(_VALUE)
+    }
+    expected = {name.replace("|", "/"): tuple(v.shape) for name, v in variables.items()}
+    differ = [n for n in (*expected, *sorted(found)) if found.get(n) != expected.get(n)]
+    if differ:
+        raise BadInput(
+            f"{place}: of another model; {differ[0]}: found {found.get(differ[0], 'nothing')}, "
+            f"expected {expected.get(differ[0], 'nothing')}"
+        )

@@ -23,6 +23,8 @@ def read(text: str, where: str) -> Table:
                 rows.append((reader.line_num, row))
     except csv.Error as error:
         raise BadInput(f"{where}: line {reader.line_num}: {error}") from None
+    if not rows:
+        return Table(where, {}, [])
     return from_rows(where, rows[0][1], rows[1:])
 
 

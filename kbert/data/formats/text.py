@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from kbert.data.formats.tsv import cell
+from kbert.data.formats.tsv import cell, one_line
 from kbert.data.table import Format, Table, lines_of
 
 
@@ -18,7 +18,7 @@ def read(text: str, where: str) -> Table:
 def write(header: Sequence[str], rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
     """The first column only, a line a row."""
     for row in rows:
-        file.write(" ".join(cell(row[header[0]]).split("\n")) + "\n")
+        file.write(one_line(cell(row[header[0]])) + "\n")
 
 
 FORMAT = Format(".txt", keeps_columns=False, read=read, write=write)

@@ -1,0 +1,298 @@
+"""What every family and every task must hold, as functions of their names.
+
+A new family or task is one new file in the package; nothing here changes for it. A task whose
+examples are not single labels of a text adds its own to `EXAMPLES`.
+"""
+
+import json
+import math
+
+import numpy as np
+import tensorflow as tf
+from safetensors.numpy import save_file
+
+import kbert
+from kbert import registry
+from kbert.checkpoints import names
+from kbert.checkpoints.huggingface import Directory
+from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig, parameter_counts
+from kbert.encoder import INPUTS
+from kbert.layers.heads import MaskedLM, NextSentence, Span
+from kbert.text import WordPieceTokenizer
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "day", "night", "##s"]
+
+# task -> (input name -> texts, the label of each)
+EXAMPLES = {}
+DEFAULT = (
+    {"text": ["good day", "bad days", "good", "bad night night"]},
+    ["yes", "no", "yes", "no"],
+)
+
+
+def tiny(family: str, **changes) -> EncoderConfig:
+    """A config of a family that is built in no time."""
+    values = {
+        "family": family,
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "intermediate_size": 12,
+        "embedding": EmbeddingConfig(len(VOCABULARY), 16),
+        "attention": AttentionConfig(2),
+        "initializer_range": 0.3,
+    }
+    return EncoderConfig(**{**values, **changes})
+
+
+# Families --------------------------------------------------------------------------------
+
+
+def config_round_trips(name: str) -> None:
+    """Config -> foreign config -> config, with keys of others kept."""
+    family = registry.get("family", name)
+    assert family.name == name
+    config = tiny(name, initializer_range=0.25, foreign={"someone_elses": [1]})
+    foreign = json.loads(json.dumps(family.write_config(config)))
+    assert foreign["model_type"] == name
+    assert foreign["someone_elses"] == [1]
+    again = family.read_config(foreign, "config.json")
+    assert again.replace(foreign=config.foreign) == config
+    assert again.foreign["someone_elses"] == [1]
+    assert family.write_config(again) == foreign
+
+
+def shapes_build_configs(name: str) -> None:
+    """Every shape is one of its family, counts its parameters and survives JSON."""
+    family = registry.get("family", name)
+    assert family.shapes
+    for shape, config in family.shapes.items():
+        assert config.family == name
+        assert EncoderConfig.from_json(config.to_json()) == config
+        encoder, pooled, whole = parameter_counts(config)
+        assert 0 < encoder < pooled < whole
+        assert kbert.shapes()[shape] == config
+
+
+def names_are_one_to_one(name: str) -> None:
+    """No two weights share a name on either side, and transforms are known ones."""
+    family = registry.get("family", name)
+    for prefixed in (False, True):
+        mapping = names.full_map(family, 3, prefixed=prefixed)
+        pairs = [
+            *names.expand(family.encoder_names, 3),
+            *names.expand(family.head_names, 3),
+        ]
+        assert len(mapping) == len(pairs)
+        theirs = [theirs for theirs, _ in mapping.values()]
+        assert len(set(theirs)) == len(theirs)
+        assert {transform for _, transform in mapping.values()} <= set(names.TRANSFORMS)
+        assert not set(theirs) & {
+            prefix + n for n in family.ignored for prefix in ("", family.prefix)
+        }
+
+
+def heads_of(family, config) -> list:
+    """Every head that names of the family can fill, built."""
+    heads = [MaskedLM(config), NextSentence(config), Span(config)]
+    heads += [registry.get("task", task).head(config, 3, 0) for task in registry.names("task")]
+    for head in heads:
+        head.build()
+    return heads
+
+
+def names_cover_the_weights(name: str) -> None:
+    """Exactly the weights of an encoder, and of the heads, have names."""
+    family = registry.get("family", name)
+    config = tiny(name)
+    mapping = names.full_map(family, config.num_hidden_layers, prefixed=True)
+    encoder = kbert.Encoder(config)
+    assert {n for n in mapping if n.startswith("encoder/")} == {w.path for w in encoder.weights}
+    assert len(encoder.weights) == sum(n.startswith("encoder/") for n in mapping)
+    heads = {w.path for head in heads_of(family, config) for w in head.weights}
+    assert {n for n in mapping if not n.startswith("encoder/")} == heads
+
+
+def a_directory_reads_back(name: str, folder) -> None:
+    """Weights written under the family's names give the same bits to another encoder."""
+    family = registry.get("family", name)
+    config = tiny(name)
+    encoder = kbert.Encoder(config, seed=1)
+    generator = np.random.default_rng(0)
+    for weight in encoder.weights:
+        weight.assign(generator.normal(size=weight.shape))
+    written = names.write({w.path: w for w in encoder.weights}, family, 2, prefixed=True)
+    save_file(written, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(family.write_config(config)))
+    directory = Directory(folder)
+    assert directory.family is family
+    other = kbert.Encoder(directory.config, seed=2)
+    report = directory.fill({w.path: w for w in other.weights})
+    assert (len(report.matched), report.unused, report.missing) == (len(encoder.weights), [], [])
+    ids = {"input_ids": np.array([[2, 5, 7, 3]])}
+    for key, value in encoder(ids).items():
+        assert np.array_equal(other(ids)[key], value), key
+
+
+FAMILY_CHECKS = (
+    config_round_trips,
+    shapes_build_configs,
+    names_are_one_to_one,
+    names_cover_the_weights,
+)
+
+
+# Tasks -----------------------------------------------------------------------------------
+
+
+class Tiny:
+    """A task on a tiny encoder, run over its examples once."""
+
+    def __init__(self, name: str, family: str = "bert") -> None:
+        self.task = registry.get("task", name)
+        fields, self.column = EXAMPLES.get(name, DEFAULT)
+        self.fields = {key: tf.constant(value) for key, value in fields.items()}
+        self.rows = len(self.column)
+        self.labels = self.task.labels_of(self.column)
+        self.targets = self.task.targets(
+            self.column, self.labels, "labels", range(1, self.rows + 1)
+        )
+        self.config = tiny(family)
+        self.encoder = kbert.Encoder(self.config)
+        self.head = self.task.head(self.config, len(self.labels), 0)
+        self.head.build()
+        self.tokenizer = WordPieceTokenizer(VOCABULARY)
+        self.features = self.task.preprocess(self.tokenizer, self.fields, 16)
+
+    def logits(self, features=None, training=False):
+        out = self.encoder(self.features if features is None else features, training=training)
+        return self.head(out[self.task.needs], training=training)
+
+
+def task_is_described(name: str) -> None:
+    task = registry.get("task", name)
+    assert task.name == name
+    assert task.inputs
+    assert len(set(task.inputs)) == len(task.inputs)
+    assert task.needs in ("pooled_output", "sequence_output")
+
+
+def targets_are_found(name: str) -> None:
+    """Labels come out in one order however the rows are turned; targets one a row."""
+    run = Tiny(name)
+    assert run.task.labels_of(list(reversed(run.column))) == run.labels
+    assert len(set(run.labels)) == len(run.labels) >= 2
+    assert len(run.targets) == run.rows
+    turned = run.task.targets(run.column[::-1], run.labels, "labels", range(run.rows))
+    assert np.array_equal(turned, run.targets[::-1])
+
+
+def preprocess_makes_features(name: str) -> None:
+    """int32 [B, T] under the encoder's names, no longer than asked, rows apart from each other."""
+    run = Tiny(name)
+    assert set(run.features) <= set(INPUTS)
+    for value in run.features.values():
+        assert value.dtype == tf.int32
+        assert value.shape[0] == run.rows
+    short = run.task.preprocess(run.tokenizer, run.fields, 5)
+    assert short["input_ids"].shape[1] <= 5
+    mask = run.features["attention_mask"].numpy()
+    for row in range(run.rows):
+        one = {key: value[row : row + 1] for key, value in run.fields.items()}
+        ids = run.task.preprocess(run.tokenizer, one, 16)["input_ids"].numpy()[0]
+        assert ids.tolist() == run.features["input_ids"].numpy()[row][mask[row] == 1].tolist()
+
+
+def loss_adds_up(name: str) -> None:
+    """(sum, count) over the batch is that of its two halves together."""
+    run = Tiny(name)
+    logits = run.logits()
+    total, count = run.task.loss(logits, run.targets)
+    assert total.dtype == count.dtype == tf.float32
+    assert float(count) > 0
+    assert math.isfinite(float(total))
+    halves = [run.task.loss(logits[s], run.targets[s]) for s in (slice(0, 1), slice(1, None))]
+    assert math.isclose(float(total), sum(float(t) for t, _ in halves), rel_tol=1e-5)
+    assert float(count) == sum(float(c) for _, c in halves)
+
+
+def loss_can_be_learned(name: str) -> None:
+    """Ten steps down the gradient lower it, and every trainable weight of the head is reached."""
+    run = Tiny(name)
+    variables = [*run.encoder.trainable_variables, *run.head.trainable_variables]
+    losses = []
+    for _ in range(10):
+        with tf.GradientTape() as tape:
+            total, count = run.task.loss(run.logits(), run.targets)
+            loss = total / count
+        losses.append(float(loss))
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        for variable, gradient in zip(variables, gradients, strict=True):
+            if gradient is not None:
+                variable.assign_sub(0.05 * tf.convert_to_tensor(gradient))
+        for gradient in gradients[-len(run.head.trainable_variables) :]:
+            assert np.abs(gradient.numpy()).max() > 0
+    assert losses[-1] < losses[0]
+
+
+def decode_is_batch_first(name: str) -> None:
+    """Every output has a row for each row, in the graph as in eager mode, for none as well."""
+    run = Tiny(name)
+    logits = run.logits()
+    answers = run.task.decode(logits, run.labels)
+    assert answers
+    for key, value in answers.items():
+        assert value.shape[0] == run.rows, key
+    graph = tf.function(lambda x: run.task.decode(x, run.labels))(logits)
+    assert set(graph) == set(answers)
+    for row in (0, run.rows - 1):
+        one = run.task.decode(logits[row : row + 1], run.labels)
+        for key, value in answers.items():
+            found, expected = one[key].numpy()[0], value.numpy()[row]
+            if value.dtype == tf.string:
+                assert np.array_equal(found, expected), key
+            else:
+                assert np.allclose(found, expected, atol=1e-6), key
+                assert np.allclose(graph[key].numpy()[row], expected, atol=1e-6), key
+    for key, value in run.task.decode(logits[:0], run.labels).items():
+        assert value.shape[0] == 0, key
+
+
+def evaluate_gives_fractions(name: str) -> None:
+    """The metric that picks the best model is among the metrics, and all are plain floats."""
+    run = Tiny(name)
+    answers = {k: v.numpy() for k, v in run.task.decode(run.logits(), run.labels).items()}
+    found = run.task.evaluate(answers, run.targets, run.labels)
+    assert run.task.best in found
+    assert all(type(value) is float and math.isfinite(value) for value in found.values())
+    for metric in run.task.metrics():
+        metric.update_state(run.targets, run.logits())
+        assert math.isfinite(float(metric.result()))
+        if metric.name in found:
+            assert math.isclose(float(metric.result()), found[metric.name], abs_tol=1e-6)
+
+
+def rows_do_not_touch(name: str) -> None:
+    """A row alone gives the logits that it gives among others."""
+    run = Tiny(name)
+    together = np.asarray(run.logits())
+    mask = run.features["attention_mask"].numpy()
+    for row in range(run.rows):
+        length = int(mask[row].sum())
+        one = {key: value[row : row + 1, :length] for key, value in run.features.items()}
+        alone = np.asarray(run.logits(one))[0]
+        expected = together[row]
+        if run.task.needs == "sequence_output" and expected.ndim:
+            expected = expected[:length]
+        assert np.abs(alone - expected).max() <= 1e-5
+
+
+TASK_CHECKS = (
+    task_is_described,
+    targets_are_found,
+    preprocess_makes_features,
+    loss_adds_up,
+    loss_can_be_learned,
+    decode_is_batch_first,
+    evaluate_gives_fractions,
+    rows_do_not_touch,
+)

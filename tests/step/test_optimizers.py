@@ -1,0 +1,244 @@
+"""BertAdamW against the formula of google-research/bert, written out in numpy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kbert
+from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
+from kbert.layers.heads import Classifier, MaskedLM
+from kbert.step.optimizers import BertAdamW, clip_by_global_norm
+from kbert.step.schedules import WarmupLinear
+
+
+def variable(value, name="kernel"):
+    return keras.Variable(np.asarray(value, np.float32), name=name)
+
+
+def reference(w, gradients, rate, decay=0.01, clip=1.0):
+    """AdamWeightDecayOptimizer for one variable; `gradients` one a step, dense."""
+    w = np.array(w, np.float64)
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    found = []
+    for gradient in gradients:
+        gradient = np.array(gradient, np.float64)
+        if clip is not None:
+            gradient = gradient * clip / max(np.sqrt((gradient**2).sum()), clip)
+        m = 0.9 * m + 0.1 * gradient
+        v = 0.999 * v + 0.001 * gradient**2
+        w = w - rate * (m / (np.sqrt(v) + 1e-6) + decay * w)
+        found.append(w.copy())
+    return found
+
+
+START = [0.5, -1.0, 2.0]
+GRADIENTS = [np.array([0.1, -0.2, 0.3]) * i for i in (1, 2, 3)]
+
+
+def test_three_steps_of_the_original():
+    """The values that the original's formula gives; with bias correction it were 0.470520."""
+    w = variable(START)
+    optimizer = BertAdamW(0.01, weight_decay=0.01)
+    optimizer.build([w])
+    for gradient in GRADIENTS:
+        optimizer.apply([tf.constant(gradient, tf.float32)], [w])
+    assert np.asarray(w) == pytest.approx([0.379291, -0.879131, 1.878827], abs=2e-6)
+    assert np.asarray(w) == pytest.approx(reference(START, GRADIENTS, 0.01)[-1], abs=2e-6)
+    assert int(optimizer.iterations.value) == 3
+
+
+def test_the_first_step_is_of_one_size():
+    """0.1 / sqrt(0.001) = 3.162 times the rate, whatever the gradient."""
+    w = variable([1.0, -1.0, 5.0])
+    optimizer = BertAdamW(1e-3, weight_decay=0.0)
+    optimizer.build([w])
+    optimizer.apply([tf.constant([0.5, -0.01, 0.3])], [w])
+    moved = np.asarray(w) - [1.0, -1.0, 5.0]
+    assert moved == pytest.approx(np.array([-1, 1, -1]) * 3.1623e-3, rel=5e-3)
+
+
+def test_decay_alone():
+    w = variable(START)
+    optimizer = BertAdamW(0.1, weight_decay=0.5)
+    optimizer.build([w])
+    optimizer.apply([tf.zeros(3)], [w])
+    assert np.asarray(w) == pytest.approx(np.array(START) * 0.95, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return EncoderConfig("bert", 8, 1, 12, EmbeddingConfig(20, 10), AttentionConfig(2))
+
+
+def test_what_is_decayed_in_a_real_model(config):
+    encoder, masked, head = kbert.Encoder(config), MaskedLM(config), Classifier(config, 3)
+    masked.build()
+    head.build()
+    weights = [*encoder.weights, *masked.weights, *head.weights]
+    for weight in weights:
+        weight.assign(np.full(weight.shape, 2.0))  # biases and shifts too
+    optimizer = BertAdamW(0.1, weight_decay=0.5, clip_norm=None)
+    optimizer.build(weights)
+    optimizer.apply([tf.zeros(weight.shape) for weight in weights], weights)
+    decayed = {w.path for w in weights if np.allclose(w, 1.9)}
+    kept = {w.path for w in weights if np.array_equal(w, np.full(w.shape, 2.0))}
+    block = "encoder/block_0"
+    assert decayed == {
+        *(f"encoder/embeddings/{name}/embeddings" for name in ("word", "position", "token_type")),
+        *(f"{block}/attention/{name}/kernel" for name in ("query", "key", "value", "output")),
+        *(f"{block}/feedforward_in/kernel", f"{block}/feedforward_out/kernel"),
+        *("encoder/pooler/kernel", "masked_lm/dense/kernel", "classifier/dense/kernel"),
+    }
+    assert decayed | kept == {w.path for w in weights}
+    assert {f"{block}/attention_norm/gamma", "encoder/pooler/bias", "masked_lm/bias"} <= kept
+    assert {"encoder/embeddings/norm/beta", "masked_lm/norm/gamma"} <= kept
+
+
+def test_decay_is_decided_inside_a_graph_too(config):
+    """Keras hands the backend's variables over in a step, and those have no path."""
+    encoder = kbert.Encoder(config)
+    weights = encoder.trainable_variables
+    for weight in weights:
+        weight.assign(np.full(weight.shape, 2.0))
+    optimizer = BertAdamW(0.1, weight_decay=0.5)
+    optimizer.build(weights)
+    tf.function(lambda: optimizer.apply([tf.zeros(w.shape) for w in weights], weights))()
+    by_path = {w.path: float(np.asarray(w).ravel()[0]) for w in weights}
+    assert by_path["encoder/embeddings/word/embeddings"] == pytest.approx(1.9)
+    assert by_path["encoder/embeddings/norm/gamma"] == 2.0
+    assert by_path["encoder/pooler/bias"] == 2.0
+
+
+def test_global_norm():
+    a, b = tf.constant([3.0, 0.0]), tf.constant([[0.0], [4.0]])
+    clipped = clip_by_global_norm([a, None, b], 1.0)
+    assert clipped[0].numpy() == pytest.approx([0.6, 0])
+    assert clipped[1] is None
+    assert clipped[2].numpy().ravel() == pytest.approx([0, 0.8])
+    # below the limit nothing is touched, to the bit
+    for same, given in zip(clip_by_global_norm([a, b], 5.0), (a, b), strict=True):
+        assert np.array_equal(same, given)
+    assert clip_by_global_norm([None], 1.0) == [None]
+    # a loss that is not finite must show
+    assert np.isnan(clip_by_global_norm([tf.constant([np.nan, 1.0])], 1.0)[0]).all()
+
+
+def test_the_norm_is_of_all_variables():
+    """Two variables are clipped by one factor; each alone would not be clipped."""
+    ws = [variable([0.0, 0.0], "a"), variable([0.0], "b")]
+    gradients = [np.array([0.8, 0.1]), np.array([0.9])]
+    optimizer = BertAdamW(0.01, weight_decay=0.0, clip_norm=0.5)
+    optimizer.build(ws)
+    first = [np.concatenate(gradients)]
+    expected = reference(np.zeros(3), [*first, first[0] * 0.01], 0.01, decay=0, clip=0.5)[-1]
+    for scale in (1, 0.01):
+        optimizer.apply([tf.constant(g * scale, tf.float32) for g in gradients], ws)
+    found = np.concatenate([np.asarray(w) for w in ws])
+    assert found == pytest.approx(expected, abs=1e-6)
+    unclipped = reference(np.zeros(3), [*first, first[0] * 0.01], 0.01, decay=0, clip=None)[-1]
+    assert np.abs(found - unclipped).max() > 1e-4
+
+
+@pytest.mark.parametrize("clip", [1.0, None])
+@pytest.mark.parametrize("graph", [False, True])
+def test_rows_that_were_not_in_the_batch_keep_moving(graph, clip):
+    """A sparse gradient is taken as the dense one it stands for, repeated rows summed."""
+    start = np.random.default_rng(0).normal(size=(6, 4))
+    table = variable(start, "embeddings")
+    optimizer = BertAdamW(0.01, clip_norm=clip)
+    optimizer.build([table])
+    rows = ([0, 2, 2], [5, 5, 5], [1, 0, 3])
+    values = [np.random.default_rng(i).normal(size=(3, 4)) for i in range(3)]
+
+    def step(value, row):
+        sparse = tf.IndexedSlices(value, row, tf.constant([6, 4]))
+        optimizer.apply([sparse], [table])
+
+    step = tf.function(step) if graph else step
+    dense = []
+    for row, value in zip(rows, values, strict=True):
+        gradient = np.zeros((6, 4))
+        np.add.at(gradient, row, value)
+        dense.append(gradient)
+    expected = reference(start, dense, 0.01, clip=clip)
+    for number in range(3):
+        step(tf.constant(values[number], tf.float32), tf.constant(rows[number]))
+        assert np.abs(np.asarray(table) - expected[number]).max() <= 2e-6
+    # row 2 was in the first batch only; its moments go on, more than decay alone would
+    assert np.abs(expected[2][2] - expected[1][2] * (1 - 0.01 * 0.01)).min() > 1e-3
+    # row 4 was in none
+    assert np.abs(np.asarray(table)[4] - start[4] * (1 - 1e-4) ** 3).max() <= 1e-6
+
+
+def test_the_norm_is_of_summed_rows():
+    """Slices of one row that cancel out add nothing to the norm, equal ones add up."""
+    table, other = variable(np.zeros((3, 2)), "table"), variable([0.0], "other")
+    values = tf.constant([[3.0, 0.0], [-3.0, 0.0], [0.4, 0.0], [0.4, 0.0]])
+    sparse = tf.IndexedSlices(values, tf.constant([0, 0, 1, 1]), tf.constant([3, 2]))
+    optimizer = BertAdamW(1.0, clip_norm=1.0)
+    optimizer.build([table, other])
+    optimizer.apply([sparse, tf.constant([0.6])], [table, other])
+    # the joint norm is sqrt(0.8^2 + 0.6^2) = 1, so nothing is clipped
+    assert np.asarray(optimizer._m[0]) == pytest.approx(np.array([[0, 0], [0.08, 0], [0, 0]]))
+    assert np.asarray(optimizer._v[0])[1, 0] == pytest.approx(0.64e-3, rel=1e-4)
+    assert np.asarray(optimizer._m[1]) == pytest.approx([0.06])
+
+
+def test_embedding_layer_gives_sparse_gradients(config):
+    """What the test above guards against is what an encoder really gives."""
+    encoder = kbert.Encoder(config)
+    table = encoder.word_table
+    optimizer = BertAdamW(0.01, weight_decay=0.0)
+    optimizer.build(encoder.trainable_variables)
+    before = np.array(table)
+
+    def step(ids):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(encoder({"input_ids": ids})["pooled_output"])
+        values = [v.value for v in encoder.trainable_variables]
+        gradients = tape.gradient(loss, values)
+        optimizer.apply(gradients, encoder.trainable_variables)
+        return gradients[0]
+
+    assert isinstance(step(tf.constant([[1, 2, 3]])), tf.IndexedSlices)
+    first = np.array(table)
+    step(tf.constant([[4, 5]]))
+    second = np.array(table)
+    changed = np.abs(first - before).max(1) > 0
+    assert changed.nonzero()[0].tolist() == [1, 2, 3]
+    changed = np.abs(second - first).max(1) > 0
+    assert changed.nonzero()[0].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_round_trip():
+    optimizer = BertAdamW(
+        WarmupLinear(1e-3, 2, 10), weight_decay=0.3, beta_1=0.8, beta_2=0.99, epsilon=1e-4,
+        clip_norm=None, no_decay="gamma",
+    )  # fmt: skip
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    assert isinstance(again, BertAdamW)
+    assert again.get_config() == optimizer.get_config()
+    assert (again.decay, again.clip_norm, again.no_decay) == (0.3, None, "gamma")
+    ws = [variable(START), variable(START)]
+    for o, w in zip((optimizer, again), ws, strict=True):
+        o.build([w])
+        for gradient in GRADIENTS:
+            o.apply([tf.constant(gradient, tf.float32)], [w])
+    assert np.array_equal(*ws)
+    assert not np.allclose(ws[0], START)
+
+
+def test_schedule_counts_from_zero():
+    """The first update has rate 0, so it moves nothing but fills the moments."""
+    w = variable(START)
+    optimizer = BertAdamW(WarmupLinear(0.01, 2, 10))
+    optimizer.build([w])
+    optimizer.apply([tf.constant(GRADIENTS[0], tf.float32)], [w])
+    assert np.asarray(w).tolist() == START
+    assert np.asarray(optimizer._m[0]) == pytest.approx(0.1 * GRADIENTS[0], rel=1e-5)
+    optimizer.apply([tf.constant(GRADIENTS[1], tf.float32)], [w])
+    m = 0.9 * 0.1 * GRADIENTS[0] + 0.1 * GRADIENTS[1]
+    v = 0.999 * 0.001 * GRADIENTS[0] ** 2 + 0.001 * GRADIENTS[1] ** 2
+    expected = START - 0.005 * (m / (np.sqrt(v) + 1e-6) + 0.01 * np.array(START))
+    assert np.asarray(w) == pytest.approx(expected, abs=1e-6)
