@@ -16,8 +16,28 @@ from kbert.layers.block import activation
 from kbert.layers.noise import dense, dropout, initializer, norm
 
 
-class Classifier(keras.layers.Layer):
-    """Dropout, then a dense layer over [..., D]: a class, a score or a tag for each vector.
+class _Units(keras.layers.Layer):
+    """Dropout, then one dense layer over the last axis, in float32."""
+
+    def __init__(
+        self, config: EncoderConfig, units: int, seed: int, name: str, rate: float = 0.0
+    ) -> None:
+        super().__init__(name=name)
+        self.config = config
+        self.drop = dropout(rate, seed, name)
+        self.units = dense(config, units, seed, f"{name}/dense", dtype="float32")
+
+    def build(self, shape: Any = None) -> None:
+        self.units.build((None, self.config.hidden_size))
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """[..., D] -> logits [..., units] float32."""
+        return self.units(self.drop(x, training=training))
+
+
+class Classifier(_Units):
+    """A class, a score or a tag for each vector, [..., D] -> [..., K].
 
     On `pooled_output` [B, D] it classifies texts, on `sequence_output` [B, T, D] tokens; with one
     unit it scores a choice.
@@ -26,53 +46,26 @@ class Classifier(keras.layers.Layer):
     def __init__(
         self, config: EncoderConfig, labels: int, seed: int = 0, name: str = "classifier"
     ) -> None:
-        super().__init__(name=name)
-        self.config, self.labels = config, labels
-        self.drop = dropout(config.dropout.head, seed, name)
-        self.units = dense(config, labels, seed, f"{name}/dense", dtype="float32")
-
-    def build(self, shape: Any = None) -> None:
-        self.units.build((None, self.config.hidden_size))
-        self.built = True
-
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        """[..., D] -> logits [..., K] float32."""
-        return self.units(self.drop(x, training=training))
+        super().__init__(config, labels, seed, name, config.dropout.head)
 
 
-class Span(keras.layers.Layer):
+class Span(_Units):
     """Start and end logits of every token. No dropout, padding not hidden."""
 
     def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "span") -> None:
-        super().__init__(name=name)
-        self.config = config
-        self.units = dense(config, 2, seed, f"{name}/dense", dtype="float32")
-
-    def build(self, shape: Any = None) -> None:
-        self.units.build((None, self.config.hidden_size))
-        self.built = True
+        super().__init__(config, 2, seed, name)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """[B, T, D] -> (start [B, T], end [B, T]) float32."""
-        logits = self.units(x)
+        logits = super().call(x, training=training)
         return logits[..., 0], logits[..., 1]
 
 
-class NextSentence(keras.layers.Layer):
+class NextSentence(_Units):
     """Two logits over the pooled vector: 0 = B follows A, 1 = B is random. No dropout."""
 
     def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "next_sentence") -> None:
-        super().__init__(name=name)
-        self.config = config
-        self.units = dense(config, 2, seed, f"{name}/dense", dtype="float32")
-
-    def build(self, shape: Any = None) -> None:
-        self.units.build((None, self.config.hidden_size))
-        self.built = True
-
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        """[B, D] -> [B, 2] float32."""
-        return self.units(x)
+        super().__init__(config, 2, seed, name)
 
 
 class MaskedLM(keras.layers.Layer):
