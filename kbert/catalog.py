@@ -7,12 +7,24 @@ from kbert.config import EncoderConfig
 
 
 def families() -> list[str]:
-    """Names of all families."""
+    """Names of all families.
+
+    Example:
+        >>> import kbert
+        >>> "bert" in kbert.families()
+        True
+    """
     return registry.names("family")
 
 
 def tasks() -> list[str]:
-    """Names of all tasks."""
+    """Names of all tasks.
+
+    Example:
+        >>> import kbert
+        >>> "classification" in kbert.tasks()
+        True
+    """
     return registry.names("task")
 
 

@@ -102,6 +102,12 @@ class EncoderConfig:
         foreign: keys of the configuration this one was read from that kbert does not use; they
             are written back unchanged.
 
+    Example:
+        >>> import kbert
+        >>> small = kbert.shapes()["bert_tiny"].replace(hidden_act="gelu_new")
+        >>> kbert.EncoderConfig.from_json(small.to_json()) == small
+        True
+
     Raises:
         BadInput: a field is out of its range; the message names it.
     """

@@ -47,6 +47,12 @@ def load(
     Returns:
         The model; its `report` says what became of every weight.
 
+    Example:
+        >>> import kbert
+        >>> m = kbert.load(path, task="classification", labels=["no", "maybe", "yes"])
+        >>> len(m.predict(["is it?"])[0]["probabilities"])
+        3
+
     Raises:
         BadInput: the directory is no model, a weight is missing, the vocabulary does not fit, or
             labels are needed and not given.
@@ -107,6 +113,12 @@ def load(
 
 
 def register() -> list[str]:
-    """Makes `.keras` files that hold kbert layers load: names what Keras now knows."""
+    """Makes `.keras` files that hold kbert layers load: names what Keras now knows.
+
+    Example:
+        >>> import kbert
+        >>> "kbert>Encoder" in kbert.register()
+        True
+    """
     importable = [Encoder, BertAdamW, WarmupLinear]
     return sorted(keras.saving.get_registered_name(thing) for thing in importable)

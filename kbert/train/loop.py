@@ -74,6 +74,8 @@ def train(model: TextModel, data: Mapping[str, Any], recipe: Recipe | None = Non
         BadInput: the rows do not fit the model, or the checkpoints in the run directory do not.
 
     Example:
+        >>> import kbert
+        >>> m = kbert.load(path, task="classification", labels=["no", "yes"])
         >>> recipe = kbert.Recipe.of(epochs=1, output=run)
         >>> kbert.train(m, {"train": (["good", "bad"], ["yes", "no"])}, recipe).history[0]["epoch"]
         1

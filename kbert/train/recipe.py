@@ -71,7 +71,17 @@ class RunRecipe:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All groups. Defaults are those of the paper's fine-tuning (A.3)."""
+    """All groups. Defaults are those of the paper's fine-tuning (A.3).
+
+    Example:
+        >>> import kbert
+        >>> recipe = kbert.Recipe.of(epochs=2, learning_rate=3e-5)
+        >>> recipe.schedule.batch_size, recipe.replace(epochs=4).schedule.epochs
+        (32, 4)
+
+    Raises:
+        BadInput: a value out of its range; names the flag.
+    """
 
     data: DataRecipe = DataRecipe()
     model: ModelRecipe = ModelRecipe()
