@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -119,8 +120,8 @@ def _illegal(message: str) -> str:
 
 
 def _near_flag(found: str, known: list[str]) -> str:
-    clause = nearest(f"--{found}", [f"--{name}" for name in known])
-    return clause.replace("'", "") if "did you mean" in clause else "; see --help"
+    clause = nearest(found, known)
+    return re.sub(r"'(.*?)'", r"--\1", clause) if "did you mean" in clause else "; see --help"
 
 
 def _summary(module: Any) -> str:

@@ -291,7 +291,7 @@ class TextModel(keras.Model):
         """Writes a model directory, which transformers opens too; it appears whole.
 
         Args:
-            directory: replaced if it is there.
+            directory: replaced if it is a model directory.
             card: text of its README.md.
         """
         bundle.write(

@@ -395,6 +395,14 @@ def test_saving_over_the_directory_it_came_from(folder, tmp_path):
     assert kbert.load(target).predict(TEXTS) == expected
 
 
+def test_saving_over_anything_else_is_refused(model, tmp_path):
+    (tmp_path / "thesis.txt").write_text("five years of work")
+    with pytest.raises(BadInput) as caught:
+        model.save(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: not empty and no model directory; give a new one"
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_other_labels_make_a_new_head(folder, model, caplog):
     with caplog.at_level(logging.WARNING, logger="kbert"):
         other = kbert.load(folder, labels=["no", "yes"], seed=5)

@@ -91,14 +91,20 @@ def write(
     """Writes a model directory; it appears whole, or not at all.
 
     Args:
-        directory: replaced if it is there.
+        directory: replaced if it is a model directory.
         encoder: with its `config`.
         tokenizer: with `save(folder)`.
         head, task, labels: of a model with a head; without, the encoder alone is written.
         settings: content of `kbert.json`.
         source: a directory whose tokenizer files are taken over as they are.
         card: content of `README.md`.
+
+    Raises:
+        BadInput: the directory holds something else.
     """
+    place = pathlib.Path(directory)
+    if place.is_dir() and any(place.iterdir()) and not (place / huggingface.CONFIG).is_file():
+        raise BadInput(f"{place}: not empty and no model directory; give a new one")
     config: EncoderConfig = encoder.config
     family: Family = registry.get("family", config.family)
     foreign = family.write_config(config)

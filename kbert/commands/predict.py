@@ -40,8 +40,8 @@ def run(values: flags.FlagValues) -> int:
         check_place(values.output)
     layout: Format | None = None
     if values.format or values.input != "-":
-        layout = format_of(values.input, values.format)
         table = read_table(values.input, values.format)
+        layout = format_of(values.input, values.format)
     _flags.start()
     from kbert.loading import load
     from kbert.model import rows_of

@@ -87,6 +87,8 @@ def format_of(path: str | os.PathLike[str], name: str | None = None) -> Format:
         BadInput: kbert has no such format.
     """
     if name:
+        if name not in registry.names("reader"):
+            raise BadInput(f"unknown format {name!r}{nearest(name, registry.names('reader'))}")
         return registry.get("reader", name)
     names = pathlib.Path(path).name.removesuffix(".gz")
     formats = {f.suffix: f for f in (registry.get("reader", n) for n in registry.names("reader"))}

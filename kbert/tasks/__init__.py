@@ -67,4 +67,5 @@ class Task(abc.ABC):
     ) -> dict[str, float]:
         """The official metrics of decoded answers, as fractions."""
 
+
 call_as(__name__, "kbert.catalog:tasks")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -105,11 +106,16 @@ class Classification(Task):
         scores = answers["scores"].astype(np.float64)
         scores = scores - scores.max(axis=-1, keepdims=True)
         logs = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
-        average = "binary" if len(labels) == 2 else "macro"
+        ids = list(range(len(labels)))
+        two = {"average": "binary"} if len(ids) == 2 else {"average": "macro", "labels": ids}
+        with warnings.catch_warnings():
+            # rows that all hold one label are no fault; the correlation is then 0 by definition
+            warnings.simplefilter("ignore")
+            matthews = float(matthews_corrcoef(targets, guessed))
         return {
             "accuracy": float(accuracy_score(targets, guessed)),
-            "f1": float(f1_score(targets, guessed, average=average, zero_division=0)),
-            "matthews_correlation": float(matthews_corrcoef(targets, guessed)),
+            "f1": float(f1_score(targets, guessed, zero_division=0, **two)),
+            "matthews_correlation": matthews,
             "loss": float(-logs[np.arange(len(targets)), targets].mean()),
         }
 

@@ -119,9 +119,10 @@ def test_labels_by_flag_may_hold_commas(run_kbert, tiny_model, data):
     assert done.code == 0, done.err
     assert "3 training rows" in done.err
     assert kbert.load(run / "model").labels == ("tap, water", "parks", "roads")
-    # read back, it is the same run
-    again = run_kbert("finetune", f"--flagfile={run}/flags.txt")
-    assert again.code == 0, again.err
+    # read back, the labels are the same: nothing but the epochs differs
+    again = run_kbert("finetune", f"--flagfile={run}/flags.txt", "--epochs=9")
+    assert again.code == 1
+    assert "these flags differ: --epochs (there: --epochs=3); " in again.err
 
 
 def test_check_output(tmp_path):

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 
+import numpy as np
 import pytest
 
 from kbert.commands.predict import free_name
@@ -166,12 +167,17 @@ def test_a_column_by_its_name(predict, texts, check, tmp_path):
         {"body": text, "sentence": o, "text": "none"} for text, o in zip(texts, other, strict=True)
     ]
     (tmp_path / "in.jsonl").write_text(jsonl(rows), encoding="utf-8")
+
+    def scores(*flags):
+        done = predict(f"--input={tmp_path}/in.jsonl", *flags)
+        return np.array([json.loads(line)["scores"] for line in done.lines])
+
     found = predict(f"--input={tmp_path}/in.jsonl", "--text=body").lines
     check([json.loads(line) for line in found])
-    trained = predict(f"--input={tmp_path}/in.jsonl").lines
-    assert len(set(trained)) == 1
-    assert trained == predict(f"--input={tmp_path}/in.jsonl", "--text=sentence").lines
-    assert trained != predict(f"--input={tmp_path}/in.jsonl", "--text=text").lines
+    trained = scores()
+    np.testing.assert_allclose(trained, np.tile(trained[0], (len(texts), 1)), atol=1e-5)
+    np.testing.assert_allclose(trained, scores("--text=sentence"), atol=1e-5)
+    assert np.abs(trained - scores("--text=text")).max() > 0.01
 
 
 def test_pairs(predict, texts, tiny_classifier, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import kbert
-from kbert.commands import env
+from kbert.commands import env, quickstart
 
 
 def test_export_prints_the_path(run_kbert, tiny_classifier, tmp_path):
@@ -23,6 +23,14 @@ def test_export_prints_the_path(run_kbert, tiny_classifier, tmp_path):
     found = serve(text=tf.constant(["the tap"]))
     assert found["label"].numpy()[0].decode() == wanted["label"]
     np.testing.assert_allclose(found["scores"].numpy()[0], wanted["scores"], atol=1e-5)
+
+
+def test_quickstart_knows_the_files_that_it_writes(tmp_path):
+    quickstart.random_start(tmp_path / "start")
+    assert sorted(p.name for p in (tmp_path / "start").iterdir()) == sorted(quickstart.START)
+    assert {p.name for p in quickstart.ASSETS.iterdir()} >= set(quickstart.DATA)
+    quickstart.check_folder(tmp_path)
+    quickstart.check_folder(tmp_path / "new")
 
 
 def test_shapes(run_kbert):

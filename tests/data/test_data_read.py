@@ -264,7 +264,7 @@ def test_unknown_suffix(refusal, name, suffix):
 
 def test_a_name_decides_before_the_suffix(read):
     assert read("a.data", "text,label\na,b\n", "csv").columns == {"text": ["a"], "label": ["b"]}
-    with pytest.raises(BadInput, match="unknown reader 'cvs'; did you mean 'csv'"):
+    with pytest.raises(BadInput, match="unknown format 'cvs'; did you mean 'csv'"):
         read("a.data", "text\n", "cvs")
 
 

@@ -53,6 +53,7 @@ def test_a_broken_run_ends_with_the_bits_of_the_unbroken_one(
     result = train(whole, data, recipe)
     said = capsys.readouterr().err
     run = tmp_path / "whole"
+    assert re.search(r"^epoch 1/3, step 1/18, loss \d\.\d{4}  4/66 examples, ", said, re.MULTILINE)
     assert [p.name for p in state.saved(run / "checkpoints")] == [
         f"step-{step:08d}" for step in (4, 6, 8, 12, 16, 18)
     ]
