@@ -10,6 +10,7 @@ PARALLEL ?= 2
 .PHONY: setup quickstart test test-slow test-oracle lint types check clean
 
 setup: $(STAMP)
+	@$(BIN)/python tests/no_foreign_kbert.py
 
 $(STAMP): pyproject.toml constraints.txt tests/models.txt Makefile
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; give PYTHON=..., 3.11 to 3.13" >&2; exit 1; }

@@ -16,7 +16,11 @@ import kbert
 from kbert.commands import _flags
 
 CORE = ("tensorflow", "tensorflow-text", "keras", "numpy", "safetensors", "huggingface_hub")
-EXTRAS = {"serve": ("aiohttp", "grpc_health", "prometheus_client")}
+EXTRAS = {
+    "serve": ("aiohttp", "grpc_health", "prometheus_client"),
+    "data": ("apache_beam", "pyarrow", "tensorflow_datasets"),
+    "jax": ("jax",),
+}
 
 
 def define_flags(values: flags.FlagValues) -> None:

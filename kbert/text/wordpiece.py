@@ -316,7 +316,8 @@ class WordPieceTokenizer(tf.Module):
             wordpiece_files.Contents(
                 vocabulary=self.vocabulary,
                 lower_case=self.lower_case,
-                special_tokens=self.special_tokens,
+                # tf.Module holds a dict in a wrapper, which json does not know on Python 3.13
+                special_tokens=dict(self.special_tokens),
                 model_max_length=self.model_max_length,
             ),
         )
