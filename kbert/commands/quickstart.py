@@ -66,6 +66,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
         BadInput: the directory holds something else, or the result is no better than the
             baseline.
     """
+    from kbert.checkpoints.huggingface import family_of
     from kbert.commands import evaluate, finetune
     from kbert.data.table import read_table
     from kbert.train.recipe import Recipe
@@ -80,6 +81,8 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
     )
     check_folder(folder)
     finetune.check_output(folder / "run", recipe)
+    if model:
+        family_of(model)  # before anything is written
     with whole_directory(folder / "data") as place:
         for name in DATA:
             shutil.copyfile(ASSETS / name, place / name)
