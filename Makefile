@@ -29,7 +29,7 @@ test: lint types
 	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -m "not oracle"
+	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile -m "not oracle"
 
 # live comparisons with transformers, in an environment of their own
 test-oracle: setup .venv-oracle/.ready
