@@ -226,13 +226,13 @@ class TextModel(keras.Model):
             return super().evaluate(self._map(x), **kwargs)
         return super().evaluate(self._dataset(x, y, batch_size=batch_size), **kwargs)
 
-    def predict(self, x: Any, *, batch_size: int = 32, **kwargs: Any) -> list[dict[str, Any]]:  # type: ignore[override]
+    def predict(self, x: Any, *, batch_size: int = 32, verbose: Any = 0) -> list[dict[str, Any]]:  # type: ignore[override]
         """Final answers for raw text, one dict a row, in the order given.
 
         Args:
             x: as `fit` takes it, without labels.
             batch_size: rows at a time; rows of like length are run together.
-            kwargs: none is used; named by Keras.
+            verbose: as Keras has it; nothing is printed either way.
 
         Returns:
             For classification `label`, `probabilities` [K], `scores` [K].

@@ -4,11 +4,11 @@ import dataclasses
 import json
 
 import pytest
+from refusals import message
 
 import kbert
 from kbert import registry
 from kbert.config import AttentionConfig, DropoutConfig, EmbeddingConfig, EncoderConfig, NormConfig
-from kbert.errors import BadInput
 
 FAMILY = registry.get("family", "bert")
 
@@ -30,15 +30,6 @@ def config(**changes) -> EncoderConfig:
         "foreign": {"directionality": "bidi", "pooler_fc_size": 768, "nested": {"a": [1, None]}},
     }
     return EncoderConfig(**{**values, **changes})
-
-
-def message(call, *arguments, **named) -> str:
-    """The one line that a call ends in."""
-    with pytest.raises(BadInput) as caught:
-        call(*arguments, **named)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def changed(path: str, value):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import message
 from safetensors.numpy import load_file, save_file
 
 import kbert
@@ -65,14 +66,6 @@ PAIRS = [(text, f"is it {i}?") for i, text in enumerate(TEXTS)]
 
 def probabilities(answers):
     return np.array([answer["probabilities"] for answer in answers])
-
-
-def message(call, *arguments, **options) -> str:
-    with pytest.raises(BadInput) as caught:
-        call(*arguments, **options)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 # Answers ---------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def run(values: flags.FlagValues) -> int:
     model = load(values.model)
     if layout is None:
         table, layout = read_standard_input(model.task.inputs, model.columns)
-    out_layout = _output_format(values.output, layout, values.format)
+    out_layout = _output_format(values.output, layout)
     fields = choose_columns(table, model, values.text)
     progress = Progress(len(table), "rows")
     arrays = model.answers(
@@ -83,7 +83,7 @@ def free_name(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _output_format(output: str, layout: Any, name: str) -> Any:
+def _output_format(output: str, layout: Any) -> Any:
     """By the output's suffix; else a table stays a table, and all else is JSON lines."""
     from kbert import registry
     from kbert.data.table import format_of

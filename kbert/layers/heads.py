@@ -80,7 +80,6 @@ class MaskedLM(keras.layers.Layer):
         self.dense = dense(config, config.hidden_size, seed, f"{name}/dense")
         self.act = activation(config.hidden_act)
         self.norm = norm(config, "norm")
-        self.seed = seed
 
     def build(self, shape: Any = None) -> None:
         width = self.config.hidden_size

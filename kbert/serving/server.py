@@ -262,14 +262,9 @@ def running_server(
 
     Args:
         base_path: the folder that holds one folder per version.
-        model_name: the name that requests use.
-        host: the address to listen on.
-        port: the gRPC port; 0 means any free one.
-        rest_port: the REST port; 0 means any free one, -1 none.
         wait_seconds: how long to wait for a version to become available; 0 does not wait.
-        poll_seconds: how often the base path is looked at.
-        rest_timeout_ms: how long one REST request may take.
-        threads: thread counts of the runtime.
+        model_name, host, port, rest_port, poll_seconds, rest_timeout_ms, threads: see `Options`;
+            by default both ports are free ones.
 
     Yields:
         The server, with `port`, `rest_port`, `url` and `predict_url`.

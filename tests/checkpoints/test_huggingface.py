@@ -7,24 +7,16 @@ import struct
 
 import numpy as np
 import pytest
+from refusals import message
 from safetensors.numpy import load_file, save_file
 
 import kbert
 from kbert import registry
 from kbert.checkpoints import huggingface
 from kbert.checkpoints.huggingface import CONFIG, INDEX, WEIGHTS, Directory, family_of
-from kbert.errors import BadInput
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence
 
 FAMILY = registry.get("family", "bert")
-
-
-def message(call, *arguments, **options) -> str:
-    with pytest.raises(BadInput) as caught:
-        call(*arguments, **options)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def named(*layers):
