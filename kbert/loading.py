@@ -97,6 +97,7 @@ def load(
         columns=settings.get("columns") if columns is None else columns,
         max_length=max_length or settings.get("max_length") or longest,
         seed=seed,
+        options=settings.get("options") if keeps_head else None,
     )
     head = model.head.name + "/"
 

@@ -36,6 +36,7 @@ class TextModel(keras.Model):
         inputs: names of the string inputs that an export asks for.
         columns: input name (and "label") -> what the training data called it.
         max_length: longest row of token ids; longer texts are cut.
+        options: settings of the task's `decode`, such as thresholds tuned on the dev rows.
 
     Example:
         >>> import kbert
@@ -57,6 +58,7 @@ class TextModel(keras.Model):
         columns: Mapping[str, str] | None = None,
         max_length: int = 128,
         seed: int = 0,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         config = encoder.config
         if tokenizer.vocab_size > config.embedding.vocab_size:
@@ -79,6 +81,7 @@ class TextModel(keras.Model):
         self.columns = dict(columns or {})
         self.max_length = max_length
         self.seed = seed
+        self.options: dict[str, Any] = dict(options or {})
         self.report: Any = None  # of the load that made it
         self.source: pathlib.Path | None = None  # directory it was read from
         self._defaults: dict[str, Any] | None = None
@@ -93,7 +96,7 @@ class TextModel(keras.Model):
     def answer(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """String tensors [B] -> answers by output name; `predict` and exports run this."""
         logits = self(self.preprocess(fields), training=False)
-        return self.task.decode(logits, self.labels)
+        return self.task.decode(logits, self.labels, self.options)
 
     # training ---------------------------------------------------------------------------
 
@@ -198,14 +201,14 @@ class TextModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step of `fit`: the same as the training loop's."""
-        features, targets = data[:2]
-        loss, logits = step.train_step(self, features, targets)
+        features, targets, weights = _weighted(data)
+        loss, logits = step.train_step(self, features, targets, weights)
         return self._logs(loss, logits, targets)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of `evaluate`."""
-        features, targets = data[:2]
-        loss, logits = step.test_step(self, features, targets)
+        features, targets, weights = _weighted(data)
+        loss, logits = step.test_step(self, features, targets, weights)
         return self._logs(loss, logits, targets)
 
     def _logs(self, loss: Any, logits: Any, targets: Any) -> dict[str, Any]:
@@ -285,6 +288,7 @@ class TextModel(keras.Model):
             "inputs": list(self.text_inputs),
             "columns": self.columns,
             "max_length": self.max_length,
+            **({"options": self.options} if self.options else {}),
         }
 
     def save(self, directory: str | os.PathLike[str], *, card: str | None = None) -> None:  # type: ignore[override]
@@ -352,6 +356,14 @@ class TextModel(keras.Model):
             return (self.preprocess(fields), *rest)
 
         return dataset.map(one, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def _weighted(data: Any) -> tuple[Any, Any, Any]:
+    """(features, targets, weights) of a batch, which may come without weights."""
+    features, targets = data[:2]
+    if len(data) > 2 and data[2] is not None:
+        return features, targets, tf.cast(data[2], tf.float32)
+    return features, targets, tf.ones([tf.shape(targets)[0]], tf.float32)
 
 
 def rows_of(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def read_settings(path: pathlib.Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     settings = read_json(file)
-    kinds = {"task": str, "inputs": list, "columns": dict, "max_length": int}
+    kinds = {"task": str, "inputs": list, "columns": dict, "max_length": int, "options": dict}
     for key, kind in kinds.items():
         if key in settings and not isinstance(settings[key], kind):
             raise BadInput(

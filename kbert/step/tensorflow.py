@@ -7,20 +7,23 @@ from typing import Any
 import tensorflow as tf
 
 
-def train_step(model: Any, features: dict[str, tf.Tensor], targets: tf.Tensor) -> tuple[Any, Any]:
+def train_step(
+    model: Any, features: dict[str, tf.Tensor], targets: tf.Tensor, weights: tf.Tensor
+) -> tuple[Any, Any]:
     """One update.
 
     Args:
         model: a `TextModel` with an optimizer.
         features: [B, T] int32 by name.
         targets: [B, ...].
+        weights: [B] float32, what each row counts.
 
     Returns:
         (mean loss of the batch, logits).
     """
     with tf.GradientTape() as tape:
         logits = model(features, training=True)
-        total, count = model.task.loss(logits, targets)
+        total, count = model.task.loss(logits, targets, weights)
         loss = total / tf.maximum(count, 1.0)
     variables = model.trainable_variables
     gradients = tape.gradient(loss, [v.value for v in variables])
@@ -28,8 +31,10 @@ def train_step(model: Any, features: dict[str, tf.Tensor], targets: tf.Tensor) -
     return loss, logits
 
 
-def test_step(model: Any, features: dict[str, tf.Tensor], targets: tf.Tensor) -> tuple[Any, Any]:
+def test_step(
+    model: Any, features: dict[str, tf.Tensor], targets: tf.Tensor, weights: tf.Tensor
+) -> tuple[Any, Any]:
     """(mean loss of the batch, logits), without dropout and without an update."""
     logits = model(features, training=False)
-    total, count = model.task.loss(logits, targets)
+    total, count = model.task.loss(logits, targets, weights)
     return total / tf.maximum(count, 1.0), logits

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kbert.config import EncoderConfig
+from kbert.errors import BadInput
 from kbert.facade import call_as
 
 Tensors = dict[str, Any]
@@ -22,7 +23,10 @@ class Task(abc.ABC):
         inputs: names of the string inputs, the first always present.
         needs: "pooled_output" or "sequence_output", what the head reads.
         best: the metric of `evaluate` that picks the best model.
-        recipe: recipe fields (dotted) -> value where this task differs from the defaults.
+        recipe: recipe fields -> value where this task differs from the defaults.
+        head_kind: which of a family's `architectures` and head names the head is stored as.
+        problem_type: of a Hugging Face config, where several tasks share that head.
+        signature: "classify" or "regress" if TensorFlow Serving has a call for such answers.
     """
 
     name: str
@@ -30,10 +34,22 @@ class Task(abc.ABC):
     needs: str
     best: str
     recipe: Mapping[str, Any] = {}
+    head_kind: str = ""
+    problem_type: str | None = None
+    signature: str | None = None
 
     @abc.abstractmethod
-    def preprocess(self, tokenizer: Any, fields: Tensors, max_length: int) -> Tensors:
-        """String tensors [B] by input name -> the encoder's inputs, [B, T] int32."""
+    def preprocess(
+        self,
+        tokenizer: Any,
+        fields: Tensors,
+        max_length: int,
+        length: int | Sequence[int] | None = None,
+    ) -> Tensors:
+        """String tensors [B] by input name -> the encoder's inputs, [B, T] int32.
+
+        T is the batch's longest row, at most `max_length`; `length` as `kbert.text.pack` has it.
+        """
 
     @abc.abstractmethod
     def labels_of(self, values: Sequence[Any]) -> tuple[str, ...]:
@@ -50,22 +66,48 @@ class Task(abc.ABC):
         """The Keras layer on `needs`; its name stands first in the names of its weights."""
 
     @abc.abstractmethod
-    def loss(self, logits: Any, targets: Any) -> tuple[Any, Any]:
-        """(sum, count), both float32 scalars: the loss is their quotient over all replicas."""
+    def loss(self, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
+        """(sum, count), both float32 scalars: the loss is their quotient over all replicas.
+
+        `weights` [B] float32: what each row counts; 0 for rows that only fill a batch up.
+        """
 
     @abc.abstractmethod
     def metrics(self) -> list[Any]:
         """Keras metrics that `fit` shows."""
 
     @abc.abstractmethod
-    def decode(self, logits: Any, labels: Sequence[str]) -> Tensors:
-        """Logits -> the answer by output name, batch first, in the graph."""
+    def decode(
+        self, logits: Any, labels: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> Tensors:
+        """Logits -> the answer by output name, batch first, in the graph.
+
+        `options`: what `tune` found; None or an empty one is the task's own default.
+        """
 
     @abc.abstractmethod
     def evaluate(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, float]:
         """The official metrics of decoded answers, as fractions."""
+
+    def tune(
+        self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, Any]:
+        """Settings of `decode` chosen on the dev rows; JSON values, kept in `kbert.json`."""
+        return {}
+
+    def row_weights(
+        self, targets: np.ndarray, labels: Sequence[str], class_weights: Sequence[str]
+    ) -> np.ndarray:
+        """What each row counts in the loss, [R] float32.
+
+        Raises:
+            BadInput: class weights are asked for and the task has no classes.
+        """
+        if class_weights:
+            raise BadInput(f"--class_weights: the task {self.name} has no classes to weigh")
+        return np.ones(len(targets), np.float32)
 
 
 call_as(__name__, "kbert.catalog:tasks")

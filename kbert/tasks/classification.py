@@ -29,8 +29,17 @@ class Classification(Task):
     inputs = ("text", "text_pair")
     needs = "pooled_output"
     best = "accuracy"
+    head_kind = "classification"
+    problem_type = "single_label_classification"
+    signature = "classify"
 
-    def preprocess(self, tokenizer: Any, fields: Tensors, max_length: int) -> Tensors:
+    def preprocess(
+        self,
+        tokenizer: Any,
+        fields: Tensors,
+        max_length: int,
+        length: int | Sequence[int] | None = None,
+    ) -> Tensors:
         """[CLS] text [SEP] (text_pair [SEP]), cut longest first, padded to the longest row."""
         from kbert.text import pack
 
@@ -42,6 +51,7 @@ class Classification(Task):
             sep_id=tokenizer.sep_id,
             pad_id=tokenizer.pad_id,
             max_length=max_length,
+            length=length,  # type: ignore[arg-type]
         )
 
     def labels_of(self, values: Sequence[Any]) -> tuple[str, ...]:
@@ -70,17 +80,19 @@ class Classification(Task):
         """Dropout and a dense layer."""
         return Classifier(config, labels, seed)
 
-    def loss(self, logits: Any, targets: Any) -> tuple[Any, Any]:
-        """Cross-entropy summed over the batch, and the number of rows."""
+    def loss(self, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
+        """Cross-entropy summed over the batch, each row times its weight; the sum of weights."""
         rows = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         one_hot = ops.one_hot(targets, ops.shape(logits)[-1], dtype="float32")
-        return -ops.sum(rows * one_hot), ops.cast(ops.shape(targets)[0], "float32")
+        return -ops.sum(weights * ops.sum(rows * one_hot, axis=-1)), ops.sum(weights)
 
     def metrics(self) -> list[Any]:
         """Accuracy."""
         return [metrics.SparseCategoricalAccuracy(name="accuracy")]
 
-    def decode(self, logits: Any, labels: Sequence[str]) -> Tensors:
+    def decode(
+        self, logits: Any, labels: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> Tensors:
         """`label` [B] string, `probabilities` [B, K] and `scores` (the logits) [B, K] float32."""
         import tensorflow as tf
 

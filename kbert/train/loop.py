@@ -148,7 +148,8 @@ class _Run:
 
         @tf.function(reduce_retracing=True)
         def one(features: Any, targets: Any) -> Any:
-            return step.train_step(self.model, features, targets)[0]
+            weights = tf.ones([tf.shape(targets)[0]])
+            return step.train_step(self.model, features, targets, weights)[0]
 
         sums = np.zeros(2)  # of the losses of this epoch, and how many
         if start % self.steps and self.losses.size:

@@ -13,6 +13,11 @@ from typing import Any
 from kbert import registry
 from kbert.errors import BadInput, nearest
 
+OPTIMIZERS = ("bert", "adamw")
+DECAYS = ("linear", "cosine", "constant")
+DTYPES = ("float32", "bfloat16")
+DEVICES = ("auto", "one", "mirrored", "multiworker", "tpu")
+
 
 def _field(default: Any, help_text: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help_text})
@@ -22,8 +27,12 @@ def _field(default: Any, help_text: str) -> Any:
 class DataRecipe:
     """Which rows."""
 
-    train: str = _field("", "File of training rows: .tsv, .csv or .jsonl, also with .gz.")
+    train: str = _field("", "File of training rows: .tsv, .csv, .jsonl (also .gz) or .parquet.")
     dev: str = _field("", "File of rows to evaluate on after each epoch.")
+    dataset: str = _field(
+        "", "A known data set, as glue/sst2: sets files, columns, labels, metric."
+    )
+    data_dir: str = _field("", "Folder of that data set's official files.")
     text: tuple[str, ...] = _field(("text",), "Column of the text; two for pairs: A,B.")
     label: str = _field("label", "Column of the label.")
     max_length: int = _field(128, "Longest row of token ids; longer texts are cut.")
@@ -37,15 +46,27 @@ class ModelRecipe:
     model: str = _field("", "Model directory to start from.")
     task: str = _field("classification", "Task: " + ", ".join(registry.names("task")) + ".")
     labels: tuple[str, ...] = _field((), "Labels in the order of their ids; else from the data.")
+    freeze: tuple[str, ...] = _field(
+        (), "Parts that are not trained: encoder, or embeddings, block_0, block_1 and so on."
+    )
+    dtype: str = _field("float32", "Arithmetic of the encoder: float32 or bfloat16.")
+    class_weights: tuple[str, ...] = _field(
+        (), "What a label's rows count in the loss: balanced, or LABEL=WEIGHT,..."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerRecipe:
-    """BERT's AdamW."""
+    """AdamW, in BERT's form or the usual one."""
 
+    optimizer: str = _field("bert", "bert: no bias correction, as BERT; adamw: the usual form.")
     learning_rate: float = _field(5e-5, "Peak learning rate.")
     weight_decay: float = _field(0.01, "Weight decay; not on biases and LayerNorm.")
     clip_norm: float = _field(1.0, "Largest global norm of a gradient; 0 clips nothing.")
+    layer_decay: float = _field(1.0, "Each block learns at this times the rate of the one above.")
+    beta_1: float = _field(0.9, "Decay of the first moment.")
+    beta_2: float = _field(0.999, "Decay of the second moment.")
+    epsilon: float = _field(1e-6, "Added to the root of the second moment.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +75,12 @@ class ScheduleRecipe:
 
     epochs: int = _field(3, "Passes over the training rows.")
     batch_size: int = _field(32, "Rows a step.")
+    accumulate: int = _field(1, "Compute a step in N parts, for less memory; same result.")
     warmup: float = _field(0.1, "Share of the steps spent warming up.")
+    decay: str = _field("linear", "The rate after warm-up: linear, cosine (to 0) or constant.")
+    group_by_length: bool = _field(True, "Batches of texts of like length: less padding.")
+    patience: int = _field(0, "Stop after N epochs that were not better on dev; 0 is never.")
+    metric: str = _field("", "Metric that picks the best epoch; else the task's own.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +92,8 @@ class RunRecipe:
     deterministic: bool = _field(True, "Same recipe, same machine, same bits.")
     save_steps: int = _field(0, "Also keep a checkpoint every N steps; 0 is each epoch only.")
     keep: int = _field(2, "Checkpoints kept.")
+    devices: str = _field("auto", "auto, one, mirrored, multiworker or tpu.")
+    max_bad_steps: int = _field(10, "Stop after N steps in a row whose loss is not finite.")
     smoke: bool = _field(False, "Stop after three steps: does it run at all?")
 
 
@@ -98,6 +126,13 @@ class Recipe:
             ("seed", self.run.seed, 0),
             ("save_steps", self.run.save_steps, 0),
             ("keep", self.run.keep, 1),
+            ("accumulate", self.schedule.accumulate, 1),
+            ("patience", self.schedule.patience, 0),
+            ("max_bad_steps", self.run.max_bad_steps, 1),
+            ("layer_decay", self.optimizer.layer_decay, 0),
+            ("beta_1", self.optimizer.beta_1, 0),
+            ("beta_2", self.optimizer.beta_2, 0),
+            ("epsilon", self.optimizer.epsilon, 0),
             ("learning_rate", self.optimizer.learning_rate, 0),
             ("weight_decay", self.optimizer.weight_decay, 0),
             ("clip_norm", self.optimizer.clip_norm, 0),
@@ -107,6 +142,19 @@ class Recipe:
                 raise BadInput(f"--{name}: found {value}, expected at least {low}")
             if value == math.inf:
                 raise BadInput(f"--{name}: found {value}, expected a finite number")
+        for name, value, choices in (
+            ("optimizer", self.optimizer.optimizer, OPTIMIZERS),
+            ("decay", self.schedule.decay, DECAYS),
+            ("dtype", self.model.dtype, DTYPES),
+            ("devices", self.run.devices, DEVICES),
+        ):
+            if value not in choices:
+                raise BadInput(f"--{name}: unknown {value!r}{nearest(value, choices)}")
+        if self.schedule.accumulate > self.schedule.batch_size:
+            raise BadInput(
+                f"--accumulate: found {self.schedule.accumulate}, expected at most the batch "
+                f"size, {self.schedule.batch_size}"
+            )
         if not 0 <= self.schedule.warmup <= 1:
             raise BadInput(f"--warmup: found {self.schedule.warmup}, expected a share, 0 to 1")
 

@@ -206,13 +206,20 @@ def loss_adds_up(name: str) -> None:
     """(sum, count) over the batch is that of its two halves together."""
     run = Tiny(name)
     logits = run.logits()
-    total, count = run.task.loss(logits, run.targets)
+    ones = np.ones(run.rows, np.float32)
+    total, count = run.task.loss(logits, run.targets, ones)
     assert total.dtype == count.dtype == tf.float32
     assert float(count) > 0
     assert math.isfinite(float(total))
-    halves = [run.task.loss(logits[s], run.targets[s]) for s in (slice(0, 1), slice(1, None))]
+    halves = [
+        run.task.loss(logits[s], run.targets[s], ones[s]) for s in (slice(0, 1), slice(1, None))
+    ]
     assert math.isclose(float(total), sum(float(t) for t, _ in halves), rel_tol=1e-5)
     assert float(count) == sum(float(c) for _, c in halves)
+    # a row of weight 0 is as if it were not there
+    first = run.task.loss(logits, run.targets, np.eye(1, run.rows, dtype=np.float32)[0])
+    assert math.isclose(float(first[0]), float(halves[0][0]), rel_tol=1e-5)
+    assert float(first[1]) == float(halves[0][1])
 
 
 def loss_can_be_learned(name: str) -> None:
@@ -222,7 +229,8 @@ def loss_can_be_learned(name: str) -> None:
     losses = []
     for _ in range(10):
         with tf.GradientTape() as tape:
-            total, count = run.task.loss(run.logits(), run.targets)
+            ones = np.ones(run.rows, np.float32)
+            total, count = run.task.loss(run.logits(), run.targets, ones)
             loss = total / count
         losses.append(float(loss))
         gradients = tape.gradient(loss, [v.value for v in variables])

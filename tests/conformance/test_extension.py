@@ -74,7 +74,7 @@ class PairOrder(Task):
     needs = "sequence_output"
     best = "accuracy"
 
-    def preprocess(self, tokenizer, fields, max_length):
+    def preprocess(self, tokenizer, fields, max_length, length=None):
         from kbert.text import pack
 
         return pack(
@@ -84,6 +84,7 @@ class PairOrder(Task):
             sep_id=tokenizer.sep_id,
             pad_id=tokenizer.pad_id,
             max_length=max_length,
+            length=length,
         )
 
     def labels_of(self, values):
@@ -95,14 +96,14 @@ class PairOrder(Task):
     def head(self, config, labels, seed):
         return First(config, labels, seed)
 
-    def loss(self, logits, targets):
+    def loss(self, logits, targets, weights):
         wanted = ops.one_hot(targets, ops.shape(logits)[-1], dtype="float32")
-        return ops.sum(ops.square(logits - wanted)), ops.cast(ops.shape(logits)[0], "float32")
+        return ops.sum(weights[:, None] * ops.square(logits - wanted)), ops.sum(weights)
 
     def metrics(self):
         return []
 
-    def decode(self, logits, labels):
+    def decode(self, logits, labels, options=None):
         import tensorflow as tf
 
         return {"label": tf.gather(tf.constant(list(labels)), tf.argmax(logits, -1)),

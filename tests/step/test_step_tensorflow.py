@@ -20,6 +20,7 @@ FEATURES = {
     "token_type_ids": tf.zeros([3, 4], tf.int32),
 }
 TARGETS = tf.constant([0, 2, 1])
+ONES = tf.ones([TARGETS.shape[0]])
 
 
 class Model:
@@ -52,10 +53,10 @@ def cross_entropy(logits, targets):
 def test_loss_is_the_mean_over_rows():
     model = Model(BertAdamW(0.0))
     expected = cross_entropy(model(FEATURES), TARGETS.numpy())
-    loss, logits = step.test_step(model, FEATURES, TARGETS)
+    loss, logits = step.test_step(model, FEATURES, TARGETS, ONES)
     assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
     assert np.abs(np.asarray(logits - model(FEATURES))).max() <= 1e-6
-    loss, logits = step.train_step(model, FEATURES, TARGETS)  # the rate is 0
+    loss, logits = step.train_step(model, FEATURES, TARGETS, ONES)  # the rate is 0
     assert float(loss) == pytest.approx(expected.mean(), rel=1e-5)
     assert np.abs(np.asarray(logits - model(FEATURES))).max() <= 1e-6
 
@@ -63,7 +64,7 @@ def test_loss_is_the_mean_over_rows():
 def test_test_step_changes_nothing():
     model = Model(BertAdamW(0.1))
     before = [np.array(v) for v in model.trainable_variables]
-    step.test_step(model, FEATURES, TARGETS)
+    step.test_step(model, FEATURES, TARGETS, ONES)
     for old, new in zip(before, model.trainable_variables, strict=True):
         assert np.array_equal(old, new)
 
@@ -74,7 +75,7 @@ def test_train_step_moves_every_weight(graph):
     model = Model(BertAdamW(1e-3, weight_decay=0.0, clip_norm=None))
     before = {v.path: np.array(v) for v in model.trainable_variables}
     one = tf.function(step.train_step) if graph else step.train_step
-    loss = [float(one(model, FEATURES, TARGETS)[0]) for _ in range(1)]
+    loss = [float(one(model, FEATURES, TARGETS, ONES)[0]) for _ in range(1)]
     for v in model.trainable_variables:
         moved = np.abs(np.asarray(v) - before[v.path])
         if not v.path.endswith("key/bias"):  # softmax does not see it
@@ -84,7 +85,7 @@ def test_train_step_moves_every_weight(graph):
     )
     # padding of the second row was hidden, so id 0 has no gradient
     assert rows.max(1).nonzero()[0].tolist() == [2, 3, 4, 7, 8, 9]
-    after = [float(one(model, FEATURES, TARGETS)[0]) for _ in range(20)]
+    after = [float(one(model, FEATURES, TARGETS, ONES)[0]) for _ in range(20)]
     assert after[-1] < loss[0] * 0.7
 
 
@@ -93,8 +94,9 @@ def test_gradient_is_that_of_the_mean():
     doubled = {k: tf.concat([v, v], 0) for k, v in FEATURES.items()}
     models = [Model(BertAdamW(1e-2)) for _ in range(2)]
     for _ in range(3):
-        step.train_step(models[0], FEATURES, TARGETS)
-        step.train_step(models[1], doubled, tf.concat([TARGETS, TARGETS], 0))
+        step.train_step(models[0], FEATURES, TARGETS, ONES)
+        twice = tf.concat([TARGETS, TARGETS], 0)
+        step.train_step(models[1], doubled, twice, tf.ones([twice.shape[0]]))
     for a, b in zip(*(m.trainable_variables for m in models), strict=True):
         if not a.path.endswith("key/bias"):
             assert np.abs(np.asarray(a) - np.asarray(b)).max() <= 1e-4, a.path
