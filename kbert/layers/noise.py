@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import keras
+from keras import ops
 
 from kbert.config import EncoderConfig
 
@@ -42,11 +44,51 @@ def dense(
     )
 
 
-def dropout(rate: float, seed: int, place: str) -> keras.layers.Dropout:
-    """Dropout with a seed of its own; its state is a variable, so a checkpoint holds it."""
-    return keras.layers.Dropout(
-        rate, seed=seed_for(seed, place + "/dropout"), name=place.rsplit("/", 1)[-1] + "_dropout"
-    )
+class ReplicaSeeds(keras.random.SeedGenerator):
+    """A seed generator whose replicas draw different numbers.
+
+    Its state counts up alike on all replicas, so that a checkpoint of any of them is that of all;
+    the number of the replica is added to what is handed out. On one device nothing is added.
+    """
+
+    def next(self, ordered: bool = True) -> Any:
+        """The seed of the next mask, [2]."""
+        seed = super().next(ordered)
+        if keras.backend.backend() != "tensorflow":
+            return seed
+        import tensorflow as tf  # it is there: it computes
+
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return seed
+        replica = ops.cast(context.replica_id_in_sync_group, seed.dtype)
+        # far from the counter in the second place
+        return seed + replica * ops.cast(ops.array([0x3C6EF372, 0]), seed.dtype)
+
+
+class Dropout(keras.layers.Layer):
+    """Zeroes a share of the values and scales up the rest, in training only.
+
+    Its seed state is a variable, so a checkpoint holds it.
+    """
+
+    def __init__(self, rate: float, seed: int, name: str) -> None:
+        super().__init__(name=name)
+        self.rate = rate
+        if rate > 0:
+            self.seed_generator = ReplicaSeeds(seed)
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """x [...] -> [...]."""
+        if not training or self.rate == 0:
+            return x
+        return keras.random.dropout(x, self.rate, seed=self.seed_generator)
+
+
+def dropout(rate: float, seed: int, place: str) -> Dropout:
+    """Dropout with a seed of its own, named by the last part of `place`."""
+    return Dropout(rate, seed_for(seed, place + "/dropout"), place.rsplit("/", 1)[-1] + "_dropout")
 
 
 def norm(config: EncoderConfig, name: str) -> keras.layers.LayerNormalization:

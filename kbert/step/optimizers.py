@@ -1,4 +1,4 @@
-"""BERT's own AdamW, with its gradients made dense, then clipped, then applied once."""
+"""AdamW as BERT has it and as others do: gradients dense, summed, clipped, applied once."""
 
 from __future__ import annotations
 
@@ -11,24 +11,38 @@ from keras import ops
 
 # LayerNorm's scale and shift, and every bias, are not decayed
 NO_DECAY = r"norm/(gamma|beta)$|(^|/)bias$"
+_BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
 
 
 @keras.saving.register_keras_serializable("kbert")
 class BertAdamW(keras.optimizers.Optimizer):
-    """Adam without bias correction, weight decay apart from the gradient.
+    """Adam with weight decay apart from the gradient.
 
     `m <- b1 m + (1-b1) g; v <- b2 v + (1-b2) g^2; w <- w - lr (m / (sqrt(v) + eps) + decay w)`.
-    Source: google-research/bert `optimization.py` `AdamWeightDecayOptimizer`. Keras' AdamW and
-    Model Garden's class of the same name do correct the bias, so their first steps are smaller.
+    Source: google-research/bert `optimization.py` `AdamWeightDecayOptimizer`. With
+    `bias_correction` m and v are divided by `1 - b1^t` and `1 - b2^t` first, the usual form
+    (Loshchilov and Hutter, arXiv 1711.05101), which Keras, torch and Model Garden compute; its
+    first steps are smaller.
 
-    Two things differ from a Keras optimizer on purpose. Gradients of embedding tables are made
+    Three things differ from a Keras optimizer on purpose. Gradients of embedding tables are made
     dense, because Keras would update only the rows of the batch and forget the moments of all
-    others. And the global norm is clipped here, on the gradient of the whole batch.
+    others. Gradients are summed over replicas first and clipped after, by their joint norm. And
+    a gradient that is not finite changes nothing; it is counted.
 
     Args:
         learning_rate: number or schedule.
         weight_decay: rate of decay; variables whose path matches `no_decay` are left out.
+        beta_1, beta_2, epsilon: of Adam.
         clip_norm: largest global norm of the gradient; None clips nothing.
+        bias_correction: the usual form instead of BERT's.
+        layer_decay: each block learns at this times the rate of the one above it; the embeddings
+            below the lowest block, pooler and heads at the full rate (Clark et al., arXiv
+            2003.10555, section A).
+        no_decay: see weight_decay.
+
+    Attributes:
+        bad_steps: steps in a row that were skipped, a variable.
+        skipped_steps: the same over the whole run.
     """
 
     def __init__(
@@ -39,13 +53,15 @@ class BertAdamW(keras.optimizers.Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
         clip_norm: float | None = 1.0,
+        bias_correction: bool = False,
+        layer_decay: float = 1.0,
         no_decay: str = NO_DECAY,
         name: str = "bert_adamw",
-        **kwargs: Any,
     ) -> None:
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        super().__init__(learning_rate=learning_rate, name=name)
         self.decay, self.no_decay, self.clip_norm = weight_decay, no_decay, clip_norm
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.bias_correction, self.layer_decay = bias_correction, layer_decay
 
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
@@ -55,42 +71,114 @@ class BertAdamW(keras.optimizers.Optimizer):
         self._v = [self.add_variable_from_reference(v, name="v") for v in variables]
         # by number: in a step Keras hands over the backend's variables, which have no path
         self._decays = [re.search(self.no_decay, v.path) is None for v in variables]
+        self._scales = layer_scales([v.path for v in variables], self.layer_decay)
+        counter = {"shape": (), "dtype": "int32", "aggregation": "only_first_replica"}
+        self.bad_steps = self.add_variable(name="bad_steps", **counter)
+        self.skipped_steps = self.add_variable(name="skipped_steps", **counter)
 
-    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> Any:
-        """Dense, clipped by the global norm, applied; None gradients are left to Keras."""
+    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        """Dense, summed over replicas, clipped by the global norm, applied.
+
+        Args:
+            grads: of this replica; None for a variable without one, which then stays.
+            trainable_variables: those that the optimizer was built with, or some of them.
+        """
+        if trainable_variables is not None:
+            self.build(list(trainable_variables))
         into = self._trainable_variables if trainable_variables is None else trainable_variables
-        pairs = zip(grads, into, strict=True)
-        dense = [None if g is None else _dense(g, variable) for g, variable in pairs]
-        if self.clip_norm is not None:
-            dense = clip_by_global_norm(dense, self.clip_norm)
-        return super().apply(dense, trainable_variables)
+        pairs = [(g, v) for g, v in zip(grads, into, strict=True) if g is not None]
+        if not pairs:
+            return
+        dense = [dense_gradient(g, v) for g, v in pairs]
+        if keras.backend.backend() == "tensorflow":
+            from kbert.step.tensorflow import sum_over_replicas
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rate = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(gradient, variable.dtype)
-        index = self._get_variable_index(variable)
+            dense = sum_over_replicas(dense)
+        norm = global_norm(dense)
+        alive = ops.isfinite(norm)
+        self.bad_steps.assign(ops.where(alive, 0, self.bad_steps + 1))
+        self.skipped_steps.assign(ops.where(alive, self.skipped_steps, self.skipped_steps + 1))
+        factor = ops.ones_like(norm)
+        if self.clip_norm is not None:
+            factor = self.clip_norm / ops.maximum(norm, self.clip_norm)
+        # rate 0 and moments that stay: the same graph for a step that counts and one that does not
+        rate = ops.where(alive, ops.cast(self.learning_rate, "float32"), 0.0)
+        beta_1, beta_2 = (ops.where(alive, b, 1.0) for b in (self.beta_1, self.beta_2))
+        epsilon: Any = self.epsilon
+        decay = rate * self.decay
+        if self.bias_correction:
+            step = ops.cast(self.iterations + 1, "float32")
+            first, second = 1 - self.beta_1**step, ops.sqrt(1 - self.beta_2**step)
+            rate, epsilon = rate * second / first, epsilon * second
+        for gradient, (_, variable) in zip(dense, pairs, strict=True):
+            index = self._get_variable_index(variable)
+            scale = self._scales[index]
+            self._update(
+                index,
+                variable,
+                _scaled(gradient, factor, alive),
+                rate * scale,
+                decay * scale if self.decay and self._decays[index] else None,
+                (beta_1, beta_2, epsilon),
+            )
+        self._iterations.assign_add(1)
+
+    def _update(
+        self, index: int, variable: Any, gradient: Any, rate: Any, decay: Any, moments: Any
+    ) -> None:
         m, v = self._m[index], self._v[index]
-        self.assign_add(m, (gradient - m) * (1 - self.beta_1))
-        self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
-        update = m / (ops.sqrt(v) + self.epsilon)
-        if self.decay and self._decays[index]:
-            update = update + self.decay * variable
-        self.assign_sub(variable, rate * update)
+        if keras.backend.backend() == "tensorflow":
+            from kbert.step.tensorflow import fused_adam
+
+            fused_adam(variable, m, v, gradient, rate, decay, *moments)
+            return
+        beta_1, beta_2, epsilon = moments
+        m_new = m + (gradient - m) * (1 - beta_1)
+        v_new = v + (ops.square(gradient) - v) * (1 - beta_2)
+        update = rate * m_new / (ops.sqrt(v_new) + epsilon)
+        if decay is not None:
+            update = update + decay * variable
+        self.assign(m, m_new)
+        self.assign(v, v_new)
+        self.assign_sub(variable, update)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.update(
-            weight_decay=self.decay,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            clip_norm=self.clip_norm,
-            no_decay=self.no_decay,
-        )
-        return config
+        rate = self._learning_rate
+        schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+        return {
+            "name": self.name,
+            "learning_rate": (
+                keras.optimizers.schedules.serialize(rate)
+                if schedule
+                else float(ops.convert_to_numpy(rate))
+            ),
+            "weight_decay": self.decay,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "clip_norm": self.clip_norm,
+            "bias_correction": self.bias_correction,
+            "layer_decay": self.layer_decay,
+            "no_decay": self.no_decay,
+        }
 
 
-def _dense(gradient: Any, variable: Any) -> Any:
+def layer_scales(paths: Sequence[str], layer_decay: float) -> list[float]:
+    """For each weight the share of the learning rate: `layer_decay` to the power of its depth.
+
+    The topmost block has depth 1, the embeddings one more than the lowest block; the pooler and
+    the heads 0.
+    """
+    found = [_BLOCK.search(path) for path in paths]
+    top = max((int(match[1]) for match in found if match), default=-1)
+    scales = []
+    for path, match in zip(paths, found, strict=True):
+        depth = top - int(match[1]) + 1 if match else top + 2 if "embeddings/" in path else 0
+        scales.append(layer_decay**depth)
+    return scales
+
+
+def dense_gradient(gradient: Any, variable: Any) -> Any:
     """A gradient in the shape of its variable.
 
     TensorFlow gives that of a table as slices, one for each token, rows repeated. Squares are
@@ -102,12 +190,17 @@ def _dense(gradient: Any, variable: Any) -> Any:
     return ops.convert_to_tensor(gradient)
 
 
-def clip_by_global_norm(gradients: Sequence[Any], limit: float) -> list[Any]:
-    """Scales all gradients by one factor so that their joint norm is at most `limit`."""
-    squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients if g is not None]
-    if not squares:
-        return list(gradients)
-    norm = ops.sqrt(sum(squares[1:], squares[0]))
-    # a norm that is not finite passes through, so that the loss shows it
-    factor = limit / ops.maximum(norm, limit)
-    return [None if g is None else g * ops.cast(factor, g.dtype) for g in gradients]
+def global_norm(gradients: Sequence[Any]) -> Any:
+    """The joint norm of all gradients, a float32 scalar."""
+    squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients]
+    return ops.sqrt(sum(squares[1:], squares[0]))
+
+
+def _scaled(gradient: Any, factor: Any, alive: Any) -> Any:
+    """gradient * factor; all zeros where the step does not count, even of NaN."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # one pass: zero times anything is zero
+        return tf.math.multiply_no_nan(gradient, tf.where(alive, factor, 0.0))
+    return ops.where(alive, gradient * ops.cast(factor, gradient.dtype), 0.0)

@@ -2,39 +2,234 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from kbert.data.batches import Slices
+from kbert.step.optimizers import dense_gradient
+
+Features = dict[str, tf.Tensor]
+
 
 def train_step(
-    model: Any, features: dict[str, tf.Tensor], targets: tf.Tensor, weights: tf.Tensor
+    model: Any, features: Features, targets: tf.Tensor, weights: tf.Tensor, parts: int = 1
 ) -> tuple[Any, Any]:
-    """One update.
+    """One update. In a replica context each replica has its own rows, and all update alike.
+
+    The loss is summed, and divided by the count over all replicas and parts, so neither a smaller
+    last batch nor rows of weight 0 change what a row counts.
 
     Args:
         model: a `TextModel` with an optimizer.
         features: [B, T] int32 by name.
         targets: [B, ...].
         weights: [B] float32, what each row counts.
+        parts: how many pieces the batch is computed in, one after the other; divides B.
 
     Returns:
-        (mean loss of the batch, logits).
+        (mean loss of the whole batch, logits of this replica; None if there are parts).
     """
+    variables = model.trainable_variables
+    values = [v.value for v in variables]
+    if parts > 1:
+        total, count, gradients = _in_parts(model, features, targets, weights, values, parts)
+        total, count = sum_over_replicas([total, count])
+        size = tf.maximum(count, 1e-9)
+        model.optimizer.apply([g / size for g in gradients], variables)
+        return total / size, None
     with tf.GradientTape() as tape:
         logits = model(features, training=True)
         total, count = model.task.loss(logits, targets, weights)
-        loss = total / tf.maximum(count, 1.0)
-    variables = model.trainable_variables
-    gradients = tape.gradient(loss, [v.value for v in variables])
+        size = tf.maximum(sum_over_replicas([tf.stop_gradient(count)])[0], 1e-9)
+        loss = total / size
+    gradients = tape.gradient(loss, values)
+    gradients = [
+        None if g is None else dense_gradient(g, v)
+        for g, v in zip(gradients, variables, strict=True)
+    ]
     model.optimizer.apply(gradients, variables)
-    return loss, logits
+    return sum_over_replicas([loss])[0], logits
+
+
+def _in_parts(
+    model: Any,
+    features: Features,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    values: Sequence[Any],
+    parts: int,
+) -> tuple[Any, Any, list[Any]]:
+    """(sum of the loss, its count, gradients of the sum), with one part in memory at a time."""
+    size = tf.shape(weights)[0] // parts
+
+    def body(i: Any, total: Any, count: Any, sums: Any) -> Any:
+        def part(x: Any) -> Any:
+            return x[i * size : (i + 1) * size]
+
+        with tf.GradientTape() as tape:
+            logits = model(tf.nest.map_structure(part, features), training=True)
+            one, rows = model.task.loss(logits, part(targets), part(weights))
+        gradients = tape.gradient(one, values, unconnected_gradients="zero")
+        gradients = [
+            s + dense_gradient(g, v) for s, g, v in zip(sums, gradients, values, strict=True)
+        ]
+        return i + 1, total + one, count + rows, gradients
+
+    zeros = [tf.zeros(v.shape, v.dtype) for v in values]
+    start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), zeros)
+    _, total, count, gradients = tf.while_loop(
+        lambda i, *_: i < parts, body, start, parallel_iterations=1, maximum_iterations=parts
+    )
+    return total, count, gradients
 
 
 def test_step(
-    model: Any, features: dict[str, tf.Tensor], targets: tf.Tensor, weights: tf.Tensor
+    model: Any, features: Features, targets: tf.Tensor, weights: tf.Tensor
 ) -> tuple[Any, Any]:
-    """(mean loss of the batch, logits), without dropout and without an update."""
+    """(mean loss of this replica's batch, logits), without dropout and without an update."""
     logits = model(features, training=False)
     total, count = model.task.loss(logits, targets, weights)
-    return total / tf.maximum(count, 1.0), logits
+    return total / tf.maximum(count, 1e-9), logits
+
+
+class Stepper:
+    """Runs one step after the other, on whatever devices the model was made for.
+
+    Args:
+        model: a `TextModel` with a built optimizer.
+        parts: how many pieces a step is computed in.
+    """
+
+    def __init__(self, model: Any, parts: int = 1) -> None:
+        self.model, self.parts = model, parts
+        self.strategy = model.distribute_strategy
+        self.workers = 1
+        self.buckets: Sequence[int] | None = None  # any length will do
+        self._iterator: Any = None
+        self._step = tf.function(self._one, reduce_retracing=True)
+
+    def start(self, make: Callable[[Slices], tf.data.Dataset]) -> None:
+        """Begins at the first batch of what `make` returns for the slices of this process."""
+        if not tf.distribute.has_strategy() and self.strategy.num_replicas_in_sync == 1:
+            self._iterator = iter(make(Slices(parts=self.parts)))
+            return
+
+        def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            self.workers = context.num_input_pipelines
+            local = context.num_replicas_in_sync // context.num_input_pipelines
+            first = context.input_pipeline_id * local
+            return make(
+                Slices(
+                    replicas=context.num_replicas_in_sync,
+                    parts=self.parts,
+                    mine=tuple(range(first, first + local)),
+                    static=is_tpu(self.strategy),
+                )
+            )
+
+        self._iterator = iter(self.strategy.distribute_datasets_from_function(pipeline))
+
+    def __call__(self, stop: bool = False) -> tuple[float, int, bool]:
+        """One step.
+
+        Args:
+            stop: whether this process was asked to stop; workers have to agree on it.
+
+        Returns:
+            (mean loss of the global batch, steps in a row that were skipped, whether to stop).
+        """
+        loss, bad, stops = self._step(self._iterator, tf.constant(float(stop)))
+        first = [self.strategy.experimental_local_results(x)[0] for x in (loss, bad, stops)]
+        return float(first[0]), int(first[1]), bool(first[2] > 0)
+
+    def _one(self, iterator: Any, stop: tf.Tensor) -> Any:
+        def replica(features: Features, targets: Any, weights: Any, stop: Any) -> Any:
+            loss, _ = train_step(self.model, features, targets, weights, self.parts)
+            bad = getattr(self.model.optimizer, "bad_steps", tf.constant(0))
+            if self.workers > 1:
+                (stop,) = sum_over_replicas([stop + 0])
+            return loss, tf.convert_to_tensor(bad), stop
+
+        return self.strategy.run(replica, args=(*next(iterator), stop))
+
+    def agree(self, number: int) -> bool:
+        """Whether all workers come with the same number, such as the step they resume from."""
+        if not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return True
+        count = self.strategy.num_replicas_in_sync
+
+        @tf.function
+        def total(value: tf.Tensor) -> Any:
+            # + 0 computes it on the replica, without which there is nothing to sum
+            return self.strategy.run(lambda x: sum_over_replicas([x + 0])[0], args=(value,))
+
+        found = total(tf.constant(number, tf.int64))
+        return int(self.strategy.experimental_local_results(found)[0]) == number * count
+
+    def sync(self) -> None:
+        """Brings the model's variables up to date; here they always are."""
+
+
+def is_tpu(strategy: Any) -> bool:
+    """Whether a strategy runs on TPUs, where every shape is static."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
+def sum_over_replicas(tensors: Sequence[Any]) -> list[Any]:
+    """The sums over all replicas, in a replica context of more than one; else as they are."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return list(tensors)
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors)))
+
+
+def fused_adam(
+    variable: Any,
+    m: Any,
+    v: Any,
+    gradient: tf.Tensor,
+    rate: tf.Tensor,
+    decay: tf.Tensor | None,
+    beta_1: tf.Tensor,
+    beta_2: tf.Tensor,
+    epsilon: Any,
+) -> None:
+    """`BertAdamW`'s update of one variable by TensorFlow's own kernel.
+
+    The kernel multiplies the rate by `sqrt(1 - beta2_power) / (1 - beta1_power)`; with powers of
+    0 that is nothing. By handle: in a replica each copy is updated in place, all by one gradient.
+    """
+    w, m, v = (_resource(x) for x in (variable, m, v))
+    kind = gradient.dtype
+    if decay is not None:
+        # of the weight before the update, as BERT has it
+        value = tf.raw_ops.ReadVariableOp(resource=w, dtype=kind)
+        with tf.control_dependencies([value]):
+            done = [tf.raw_ops.AssignSubVariableOp(resource=w, value=tf.cast(decay, kind) * value)]
+    else:
+        done = []
+    with tf.control_dependencies([d for d in done if d is not None]):
+        tf.raw_ops.ResourceApplyAdam(
+            var=w,
+            m=m,
+            v=v,
+            beta1_power=tf.zeros([], kind),
+            beta2_power=tf.zeros([], kind),
+            lr=tf.cast(rate, kind),
+            beta1=tf.cast(beta_1, kind),
+            beta2=tf.cast(beta_2, kind),
+            epsilon=tf.cast(epsilon, kind),
+            grad=gradient,
+            use_locking=False,
+        )
+
+
+def _resource(variable: Any) -> Any:
+    """The resource handle of a Keras or TensorFlow variable, of this replica's copy."""
+    return getattr(variable, "value", variable).handle if _is_keras(variable) else variable.handle
+
+
+def _is_keras(variable: Any) -> bool:
+    return hasattr(variable, "path")

@@ -8,8 +8,8 @@ import tensorflow as tf
 import kbert
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
 from kbert.layers.heads import Classifier, MaskedLM
-from kbert.step.optimizers import BertAdamW, clip_by_global_norm
-from kbert.step.schedules import WarmupLinear
+from kbert.step.optimizers import BertAdamW, global_norm, layer_scales
+from kbert.step.schedules import WarmupDecay
 
 
 def variable(value, name="kernel"):
@@ -111,17 +111,81 @@ def test_decay_is_decided_inside_a_graph_too(config):
 
 
 def test_global_norm():
-    a, b = tf.constant([3.0, 0.0]), tf.constant([[0.0], [4.0]])
-    clipped = clip_by_global_norm([a, None, b], 1.0)
-    assert clipped[0].numpy() == pytest.approx([0.6, 0])
-    assert clipped[1] is None
-    assert clipped[2].numpy().ravel() == pytest.approx([0, 0.8])
-    # below the limit nothing is touched, to the bit
-    for same, given in zip(clip_by_global_norm([a, b], 5.0), (a, b), strict=True):
-        assert np.array_equal(same, given)
-    assert clip_by_global_norm([None], 1.0) == [None]
-    # a loss that is not finite must show
-    assert np.isnan(clip_by_global_norm([tf.constant([np.nan, 1.0])], 1.0)[0]).all()
+    assert float(global_norm([tf.constant([3.0, 0.0]), tf.constant([[0.0], [4.0]])])) == 5.0
+
+
+@pytest.mark.parametrize("form", [{}, {"bias_correction": True}])
+@pytest.mark.parametrize("clip", [1.0, None])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_changes_nothing(value, clip, form):
+    """Weights and moments keep their bits; the step is counted, and the count in a row ends."""
+    w, other = variable(START), variable([1.0], "other")
+    optimizer = BertAdamW(0.1, clip_norm=clip, **form)
+    optimizer.build([w, other])
+    good = [tf.constant([0.1, 0.2, 0.3]), tf.constant([0.5])]
+    optimizer.apply(good, [w, other])
+    held = [w, other, *optimizer._m, *optimizer._v]
+    before = [np.array(x) for x in held]
+    for _ in range(2):
+        optimizer.apply([tf.constant([0.1, value, 0.3]), tf.constant([0.5])], [w, other])
+    for old, new in zip(before, held, strict=True):
+        assert np.array_equal(old, np.array(new))
+    counts = [int(np.array(x)) for x in (optimizer.bad_steps, optimizer.skipped_steps)]
+    assert counts == [2, 2]
+    optimizer.apply(good, [w, other])
+    counts = [int(np.array(x)) for x in (optimizer.bad_steps, optimizer.skipped_steps)]
+    assert counts == [0, 2]
+    assert not np.array_equal(before[0], np.array(w))
+
+
+def test_usual_form_is_that_of_keras():
+    """Bias correction on: ten steps as in the paper, and as `keras.optimizers.AdamW` takes them."""
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(5, 3)), rng.normal(size=(10, 5, 3))
+    ours = variable(start)
+    optimizer = BertAdamW(0.01, clip_norm=None, bias_correction=True, epsilon=1e-2)
+    w, m, v = start.copy(), 0.0, 0.0
+    for t, gradient in enumerate(gradients, 1):
+        optimizer.apply([tf.constant(gradient, tf.float32)], [ours])
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        first, second = m / (1 - 0.9**t), v / (1 - 0.999**t)
+        w = w - 0.01 * (first / (np.sqrt(second) + 1e-2) + 0.01 * w)
+    assert np.abs(np.array(ours) - w).max() <= 2e-6
+    # Keras adds its epsilon before the correction, which a tiny one hides
+    small = [BertAdamW(0.01, clip_norm=None, bias_correction=True, epsilon=1e-12)]
+    small.append(keras.optimizers.AdamW(0.01, weight_decay=0.01, epsilon=1e-12))
+    pair = [variable(start), variable(start)]
+    for gradient in gradients:
+        for one, w in zip(small, pair, strict=True):
+            one.apply([tf.constant(gradient, tf.float32)], [w])
+    assert np.abs(np.array(pair[0]) - np.array(pair[1])).max() <= 2e-6
+
+
+def test_layers_learn_at_rates_of_their_own():
+    paths = [
+        "encoder/embeddings/word/embeddings",
+        "encoder/block_0/attention/query/kernel",
+        "encoder/block_1/feedforward_in/bias",
+        "encoder/pooler/kernel",
+        "classifier/dense/kernel",
+    ]
+    assert layer_scales(paths, 0.5) == [0.125, 0.25, 0.5, 1.0, 1.0]
+    assert layer_scales(paths, 1.0) == [1.0] * 5
+    assert layer_scales(paths[3:], 0.5) == [1.0, 1.0]
+
+
+def test_layer_decay_scales_the_update(config):
+    """The first step of BERT's form is 3.162 times the rate of its layer."""
+    encoder = kbert.Encoder(config)
+    weights = encoder.trainable_variables
+    before = {w.path: np.array(w) for w in weights}
+    optimizer = BertAdamW(1e-3, weight_decay=0.0, clip_norm=None, layer_decay=0.5)
+    optimizer.build(weights)
+    optimizer.apply([tf.ones(w.shape) for w in weights], weights)
+    moved = {w.path: float((before[w.path] - np.array(w)).max()) for w in weights}
+    assert moved["encoder/pooler/bias"] == pytest.approx(3.1623e-3, rel=1e-3)
+    assert moved["encoder/block_0/feedforward_in/bias"] == pytest.approx(1.5811e-3, rel=1e-3)
+    assert moved["encoder/embeddings/norm/beta"] == pytest.approx(0.7906e-3, rel=1e-3)
 
 
 def test_the_norm_is_of_all_variables():
@@ -213,7 +277,7 @@ def test_embedding_layer_gives_sparse_gradients(config):
 
 def test_round_trip():
     optimizer = BertAdamW(
-        WarmupLinear(1e-3, 2, 10), weight_decay=0.3, beta_1=0.8, beta_2=0.99, epsilon=1e-4,
+        WarmupDecay(1e-3, 2, 10), weight_decay=0.3, beta_1=0.8, beta_2=0.99, epsilon=1e-4,
         clip_norm=None, no_decay="gamma",
     )  # fmt: skip
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
@@ -232,7 +296,7 @@ def test_round_trip():
 def test_schedule_counts_from_zero():
     """The first update has rate 0, so it moves nothing but fills the moments."""
     w = variable(START)
-    optimizer = BertAdamW(WarmupLinear(0.01, 2, 10))
+    optimizer = BertAdamW(WarmupDecay(0.01, 2, 10))
     optimizer.build([w])
     optimizer.apply([tf.constant(GRADIENTS[0], tf.float32)], [w])
     assert np.asarray(w).tolist() == START
