@@ -17,7 +17,7 @@ from absl import flags
 
 import kbert
 from kbert import registry
-from kbert.errors import BadInput, UsageError, nearest
+from kbert.errors import BadInput, Stopped, UsageError, nearest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, 2)
     except BadInput as error:
         return _complain(error, 1)
+    except Stopped as error:
+        print(f"kbert: {error}", file=sys.stderr)
+        return 75
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except BrokenPipeError:

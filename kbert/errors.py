@@ -17,6 +17,10 @@ class UsageError(BadInput):
     """The command line itself is wrong: an unknown flag or command. Exits with 2."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop, and saved its state; the same again goes on. Exits with 75."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Says which choices come nearest to `name`: "; did you mean a, b?", else the whole list.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 
@@ -12,10 +13,10 @@ from kbert import registry
 from kbert.checkpoints import bundle
 from kbert.checkpoints.huggingface import Directory
 from kbert.encoder import Encoder
-from kbert.errors import BadInput
+from kbert.errors import BadInput, nearest
 from kbert.model import TextModel
 from kbert.step.optimizers import BertAdamW
-from kbert.step.schedules import WarmupLinear
+from kbert.step.schedules import WarmupDecay
 from kbert.tasks import Task
 
 log = logging.getLogger("kbert")
@@ -30,6 +31,7 @@ def load(
     columns: Mapping[str, str] | None = None,
     max_length: int | None = None,
     seed: int = 0,
+    dtype: str = "float32",
     allow_missing: Sequence[str] = (),
 ) -> TextModel:
     """Opens a model directory, kbert's own or any of Hugging Face's.
@@ -42,6 +44,8 @@ def load(
         inputs, columns: see `TextModel`; None is what the directory says.
         max_length: longest row of ids; None is what the directory says, else all positions.
         seed: of new weights, dropout and the order of rows.
+        dtype: arithmetic of the encoder, "float32" or "bfloat16"; the weights, the statistics of
+            LayerNorm and softmax, and the logits are float32 either way.
         allow_missing: beginnings of kbert weight names that may stay at their initial values.
 
     Returns:
@@ -68,18 +72,25 @@ def load(
         )
     chosen: Task = registry.get("task", name)
     stored = directory.labels() if name == own_task else None
+    if labels is not None and tuple(labels) == chosen.own_labels:
+        labels = None
     keeps_head = stored is not None and (
         labels is None
         or tuple(labels) == stored
         or (len(labels) == len(stored) and bundle.unnamed(stored))
     )
     if labels is None:
-        labels = stored
+        labels = stored or chosen.own_labels or None
     if labels is None:
         raise BadInput(
             f"{directory.path}: has no head for {name}, so a new one is needed; give labels="
         )
-    if len(set(labels)) != len(labels) or len(labels) < 2:
+    if chosen.own_labels and len(labels) != len(chosen.own_labels):
+        raise BadInput(
+            f"labels: found {list(labels)}, expected none: the task {name} has "
+            f"{len(chosen.own_labels)} output"
+        )
+    if not chosen.own_labels and (len(set(labels)) != len(labels) or len(labels) < 2):
         raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
     config = directory.config.replace(pooler=chosen.needs == "pooled_output")
     tokenizer = registry.get("tokenizer", directory.family.tokenizer).from_directory(directory.path)
@@ -88,17 +99,18 @@ def load(
         tokenizer.model_max_length or config.embedding.max_position_embeddings,
         config.embedding.max_position_embeddings,
     )
-    model = TextModel(
-        Encoder(config, seed),
-        chosen,
-        labels,
-        tokenizer,
-        inputs=inputs or settings.get("inputs"),
-        columns=settings.get("columns") if columns is None else columns,
-        max_length=max_length or settings.get("max_length") or longest,
-        seed=seed,
-        options=settings.get("options") if keeps_head else None,
-    )
+    with _arithmetic(dtype):
+        model = TextModel(
+            Encoder(config, seed),
+            chosen,
+            labels,
+            tokenizer,
+            inputs=inputs or settings.get("inputs"),
+            columns=settings.get("columns") if columns is None else columns,
+            max_length=max_length or settings.get("max_length") or longest,
+            seed=seed,
+            options=settings.get("options") if keeps_head else None,
+        )
     head = model.head.name + "/"
 
     report = directory.fill(
@@ -113,6 +125,20 @@ def load(
     return model
 
 
+@contextlib.contextmanager
+def _arithmetic(dtype: str) -> Iterator[None]:
+    """Layers made in the block compute in `dtype` and keep float32 weights."""
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+    if dtype not in policies:
+        raise BadInput(f"dtype: unknown {dtype!r}{nearest(dtype, policies)}")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policies[dtype])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def register() -> list[str]:
     """Makes `.keras` files that hold kbert layers load: names what Keras now knows.
 
@@ -121,5 +147,5 @@ def register() -> list[str]:
         >>> "kbert>Encoder" in kbert.register()
         True
     """
-    importable = [Encoder, BertAdamW, WarmupLinear]
+    importable = [Encoder, BertAdamW, WarmupDecay]
     return sorted(keras.saving.get_registered_name(thing) for thing in importable)

@@ -18,7 +18,7 @@ from kbert.encoder import INPUTS, Encoder
 from kbert.errors import BadInput
 from kbert.step import tensorflow as step
 from kbert.step.optimizers import BertAdamW
-from kbert.step.schedules import WarmupLinear
+from kbert.step.schedules import WarmupDecay
 from kbert.tasks import Task
 
 
@@ -89,9 +89,33 @@ class TextModel(keras.Model):
 
     # the way of the data ----------------------------------------------------------------
 
-    def preprocess(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """String tensors [B] by input name -> features [B, T] int32."""
-        return self.task.preprocess(self.tokenizer, dict(fields), self.max_length)
+    def preprocess(
+        self, fields: Mapping[str, Any], length: int | Sequence[int] | None = None
+    ) -> dict[str, Any]:
+        """String tensors [B] by input name -> features [B, T] int32.
+
+        T is the longest row of the batch, or as `length` says: a number, or the smallest of
+        several that holds it.
+        """
+        return self.task.preprocess(self.tokenizer, dict(fields), self.max_length, length)
+
+    def lengths(self, fields: Mapping[str, Sequence[str]]) -> np.ndarray:
+        """Tokens of each row with its special tokens, before anything is cut, [R] int32."""
+        rows = len(next(iter(fields.values())))
+        found = np.full(rows, 1 + len(fields), np.int32)
+        for values in fields.values():
+            for first in range(0, rows, 4096):
+                ids = self.tokenizer.ids(tf.constant(list(values[first : first + 4096]), tf.string))
+                found[first : first + 4096] += ids.row_lengths().numpy().astype(np.int32)
+        return found
+
+    def _cut_lengths(self, fields: Mapping[str, Sequence[str]]) -> np.ndarray:
+        return np.minimum(self.lengths(fields), self.max_length)
+
+    def set_options(self, options: Mapping[str, Any]) -> None:
+        """Takes up settings of the task's `decode`; answers follow from then on."""
+        self.options = dict(options)
+        self._answer = tf.function(self.answer, reduce_retracing=True)
 
     def answer(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """String tensors [B] -> answers by output name; `predict` and exports run this."""
@@ -143,6 +167,7 @@ class TextModel(keras.Model):
         epochs: int = 1,
         validation_data: Any = None,
         shuffle: bool = True,
+        group_by_length: bool = True,
         seed: int | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -156,6 +181,7 @@ class TextModel(keras.Model):
             epochs: passes over the rows.
             validation_data: (texts, labels), evaluated after each epoch.
             shuffle: a new order each epoch, by `seed`.
+            group_by_length: shuffled batches of texts of like length, for less padding.
             seed: of the order; None is the model's.
             kwargs: as `keras.Model.fit`.
 
@@ -163,8 +189,14 @@ class TextModel(keras.Model):
             The Keras History.
 
         Raises:
-            BadInput: texts and labels do not fit together, or a label is unknown.
+            BadInput: texts and labels do not fit together, a label is unknown, or the model was
+                made for several machines or a TPU.
         """
+        strategy = self.distribute_strategy
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or step.is_tpu(strategy):
+            raise BadInput(
+                f"fit: does not run under {type(strategy).__name__}; use kbert.train, which does"
+            )
         if not self.compiled:
             self.compile()
         if validation_data is not None and not texts_dataset(validation_data):
@@ -186,11 +218,12 @@ class TextModel(keras.Model):
                 epochs=epochs,
                 seed=self.seed if seed is None else seed,
                 shuffle=shuffle,
+                lengths=self._cut_lengths(fields) if shuffle and group_by_length else None,
             )
         if self._defaults and count > 0:
             total = count * epochs
             warmup = int(total * self._defaults["warmup"])
-            self.optimizer.learning_rate = WarmupLinear(
+            self.optimizer.learning_rate = WarmupDecay(
                 self._defaults["learning_rate"], warmup, total
             )
         if given is not None:
@@ -203,20 +236,19 @@ class TextModel(keras.Model):
         """One step of `fit`: the same as the training loop's."""
         features, targets, weights = _weighted(data)
         loss, logits = step.train_step(self, features, targets, weights)
-        return self._logs(loss, logits, targets)
+        return self._logs(loss, logits, targets, weights)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of `evaluate`."""
         features, targets, weights = _weighted(data)
         loss, logits = step.test_step(self, features, targets, weights)
-        return self._logs(loss, logits, targets)
+        return self._logs(loss, logits, targets, weights)
 
-    def _logs(self, loss: Any, logits: Any, targets: Any) -> dict[str, Any]:
-        rows = tf.shape(targets)[0]
-        self._loss_tracker.update_state(loss, sample_weight=rows)
+    def _logs(self, loss: Any, logits: Any, targets: Any, weights: Any) -> dict[str, Any]:
+        self._loss_tracker.update_state(loss, sample_weight=tf.reduce_sum(weights))
         for metric in self.metrics:
             if metric is not self._loss_tracker:
-                metric.update_state(targets, logits)
+                metric.update_state(targets, logits, sample_weight=weights)
         return self.get_metrics_result()
 
     # answers ----------------------------------------------------------------------------
@@ -273,7 +305,8 @@ class TextModel(keras.Model):
     def predict_logits(self, x: Any, *, batch_size: int = 32) -> np.ndarray:
         """Logits [R, K] float32 for raw text."""
         fields = fields_of(x, self.task.inputs, self.columns)
-        return self.answers(fields, batch_size=batch_size)["scores"]
+        answers = self.answers(fields, batch_size=batch_size)
+        return answers["scores"] if "scores" in answers else answers["score"][:, None]
 
     # files ------------------------------------------------------------------------------
 

@@ -70,16 +70,21 @@ def recipe_of(values: flags.FlagValues) -> Recipe:
         raise UsageError(str(error)) from None
 
 
-def start(*, deterministic: bool = False) -> None:
-    """Sets TensorFlow up for a command: quiet, all cores."""
+def start(*, deterministic: bool = False, devices: str = "one") -> Any:
+    """Sets TensorFlow up for a command: quiet, all cores.
+
+    Returns:
+        The distribution strategy for `devices`, under whose scope a model to train is made.
+    """
     import absl.logging
     import tensorflow as tf
 
-    from kbert.train import devices
+    from kbert.train import devices as rooms
 
     absl.logging.set_verbosity(absl.logging.ERROR)
     tf.get_logger().setLevel("ERROR")
-    devices.configure(deterministic=deterministic)
+    rooms.configure(deterministic=deterministic)
+    return rooms.strategy(devices)
 
 
 def say(line: str) -> None:

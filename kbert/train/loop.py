@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from kbert.data.batches import steps_per_epoch, training_batches
+from kbert.data.batches import Slices, steps_per_epoch, training_batches
 from kbert.data.fields import fields_of
-from kbert.errors import BadInput, nearest
-from kbert.files import write_json
+from kbert.errors import BadInput, Stopped, nearest
 from kbert.model import TextModel
 from kbert.step import tensorflow as step
-from kbert.step.optimizers import BertAdamW
-from kbert.step.schedules import WarmupLinear
-from kbert.train import state
-from kbert.train.card import card
+from kbert.train import devices, state
+from kbert.train.best import Best
+from kbert.train.curve import Curve
+from kbert.train.prepare import freeze, optimizer_of
 from kbert.train.progress import Progress, clock
 from kbert.train.recipe import Recipe
-from kbert.train.report import plot_history
+from kbert.train.signals import StopRequest
+
+log = logging.getLogger("kbert")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +63,12 @@ class Result:
 
 
 def train(model: TextModel, data: Mapping[str, Any], recipe: Recipe | None = None) -> Result:
-    """Trains a model by a recipe.
+    """Trains a model by a recipe, on the devices that the model was made for.
 
     Args:
-        model: changed in place; ends with the last step's weights, the best are on disk.
+        model: changed in place; ends with the last step's weights, the best are on disk. Made
+            under a distribution strategy (`kbert.train.devices.strategy`) it is trained on all
+            of its replicas.
         data: "train" and, if there is one, "dev": each `Examples`, or (texts, labels) as
             `TextModel.fit` takes them.
         recipe: None is the defaults. `recipe.run.output` is the run directory; "" writes nothing.
@@ -71,7 +77,9 @@ def train(model: TextModel, data: Mapping[str, Any], recipe: Recipe | None = Non
         Metrics, history, and where the best model is.
 
     Raises:
-        BadInput: the rows do not fit the model, or the checkpoints in the run directory do not.
+        BadInput: the rows do not fit the model, the checkpoints in the run directory do not, or
+            too many steps in a row had no finite loss.
+        Stopped: Ctrl-C or SIGTERM came; the state is saved, and the same call goes on from there.
 
     Example:
         >>> import kbert
@@ -113,134 +121,205 @@ class _Run:
         self.steps = steps_per_epoch(len(rows), schedule.batch_size)
         self.total = self.steps * schedule.epochs
         self.output = pathlib.Path(recipe.run.output) if recipe.run.output else None
+        self.chief = devices.is_chief(model.distribute_strategy)
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, float] | None = None
-        self.losses = np.zeros(0)
-        optimizer = recipe.optimizer
-        model.compile(
-            BertAdamW(
-                WarmupLinear(
-                    optimizer.learning_rate, int(self.total * schedule.warmup), self.total
-                ),
-                weight_decay=optimizer.weight_decay,
-                clip_norm=optimizer.clip_norm or None,
-            )
+        self.losses = np.zeros(2)  # sum of this epoch's losses, and how many
+        self.points: list[list[float]] = []
+        self.lengths = model.lengths(rows.fields)
+        self.weights = model.task.row_weights(
+            rows.targets, model.labels, recipe.model.class_weights
         )
-        model.optimizer.build(model.trainable_variables)
+        freeze(model, recipe.model.freeze)
+        with model.distribute_strategy.scope():
+            model.compile(optimizer_of(recipe, self.total))
+            model.optimizer.build(model.trainable_variables)
+        self.best = Best(model, recipe, len(rows), dev, self.output if self.chief else None)
+        self.stepper = stepper(model, schedule.accumulate)
 
     def go(self) -> Result:
         recipe, run = self.recipe, self.recipe.run
         start = self._resume()
+        batch, epochs = recipe.schedule.batch_size, recipe.schedule.epochs
         # the last batch of an epoch may be smaller
         epochs_done, steps_done = divmod(start, self.steps)
-        done = epochs_done * len(self.rows) + steps_done * recipe.schedule.batch_size
-        progress = Progress(len(self.rows) * recipe.schedule.epochs, "examples", done)
+        done = epochs_done * len(self.rows) + steps_done * batch
+        progress = Progress(len(self.rows) * epochs, "examples", done, quiet=not self.chief)
         last = min(self.total, start + 3) if run.smoke else self.total
-        batches = training_batches(
-            self.rows.fields,
-            self.rows.targets,
-            self.model.preprocess,
-            batch_size=recipe.schedule.batch_size,
-            epochs=recipe.schedule.epochs,
-            seed=run.seed,
-            start=start,
-        )
-
-        @tf.function(reduce_retracing=True)
-        def one(features: Any, targets: Any) -> Any:
-            weights = tf.ones([tf.shape(targets)[0]])
-            return step.train_step(self.model, features, targets, weights)[0]
-
-        sums = np.zeros(2)  # of the losses of this epoch, and how many
-        if start % self.steps and self.losses.size:
-            sums = self.losses
-        for number, (features, targets) in enumerate(batches.take(last - start), start=start + 1):
-            sums += (float(one(features, targets)), 1)
-            epoch = (number - 1) // self.steps + 1
-            progress.add(
-                len(targets),
-                f"epoch {epoch}/{recipe.schedule.epochs}, step {number}/{self.total}, "
-                f"loss {sums[0] / sums[1]:.4f}",
-            )
-            if number % self.steps == 0:
-                self._epoch(number, epoch, sums[0] / sums[1], progress)
-                sums = np.zeros(2)
-            elif run.save_steps and number % run.save_steps == 0:
-                self._checkpoint(number, sums)
+        if self.best.over(self.history):
+            last = start
+        self.stepper.start(lambda slices: self._batches(slices, start, last))
+        logs = self.output / "logs" if self.output and self.chief else None
+        schedule: Any = self.model.optimizer._learning_rate
+        self.curve = Curve(self.total, lambda s: float(schedule(s)), logs, self.points)
+        sums = self.losses
+        with StopRequest() as request:
+            for number in range(start + 1, last + 1):
+                loss, bad, stop = self.stepper(bool(request.name))
+                self._watch(number, loss, bad, progress)
+                if math.isfinite(loss):
+                    sums += (loss, 1)
+                self.curve.add(number, loss)
+                epoch = (number - 1) // self.steps + 1
+                mean = sums[0] / max(sums[1], 1)
+                progress.add(
+                    min(batch, len(self.rows) - (number - 1) % self.steps * batch),
+                    f"epoch {epoch}/{epochs}, step {number}/{self.total}, loss {mean:.4f}",
+                )
+                if number % self.steps == 0:
+                    self._epoch(number, epoch, mean, progress)
+                    sums[:] = 0
+                    self._checkpoint(number)
+                    if self.best.over(self.history):
+                        progress.say(f"epoch {epoch}: no better for {recipe.schedule.patience}")
+                        break
+                elif run.save_steps and number % run.save_steps == 0:
+                    self._checkpoint(number)
+                if (stop or (request.name and self.stepper.workers == 1)) and number < last:
+                    self._stop(number, request.name or "SIGTERM")
         if run.smoke and last < self.total:
             progress.say(f"smoke: {last - start} steps ran, loss {sums[0] / max(sums[1], 1):.4f}")
+        self.stepper.sync()
         seconds = (progress.done - progress.before) / max(progress.rate, 1e-9)
         progress.say(
             f"{progress.done - progress.before:,} examples in {clock(seconds)}, "
             f"{progress.rate:,.0f} examples/s"
         )
-        metrics = self.best or {"train_loss": float(sums[0] / sums[1]) if sums[1] else 0.0}
-        place = self.output / "model" if self.output else None
-        if place is not None and not place.is_dir():
-            self._save_model(metrics)
-        if self.output:
-            self._report(metrics, seconds)
+        metrics = self.best.metrics
+        if metrics is None:
+            metrics = {"train_loss": float(sums[0] / sums[1]) if sums[1] else 0.0}
+        place = self.best.finish(self.history, self.points, metrics, self.lengths, seconds)
         return Result(metrics, self.history, place, seconds)
+
+    def _batches(self, slices: Slices, start: int, stop: int) -> tf.data.Dataset:
+        model, schedule = self.model, self.recipe.schedule
+        length = model.max_length if slices.static else self.stepper.buckets
+
+        def preprocess(fields: Mapping[str, Any]) -> dict[str, Any]:
+            return model.preprocess(fields, length)
+
+        return training_batches(
+            self.rows.fields,
+            self.rows.targets,
+            preprocess,
+            batch_size=schedule.batch_size,
+            epochs=schedule.epochs,
+            seed=self.recipe.run.seed,
+            start=start,
+            stop=stop,
+            lengths=np.minimum(self.lengths, model.max_length)
+            if schedule.group_by_length
+            else None,
+            weights=self.weights,
+            slices=slices,
+        )
+
+    def _watch(self, number: int, loss: float, bad: int, progress: Progress) -> None:
+        """Says that a step was skipped; gives up after too many in a row.
+
+        Raises:
+            BadInput: there were `max_bad_steps` of them.
+        """
+        if not bad:
+            return
+        progress.say(f"step {number}: loss {loss}, gradient not finite: step skipped")
+        if bad < self.recipe.run.max_bad_steps:
+            return
+        # the skipped steps changed nothing, so these are the last good weights
+        self.model.optimizer.bad_steps.assign(0)
+        self._checkpoint(number)
+        kept = f"; the weights before them are in {self._place(number)}" if self.output else ""
+        raise BadInput(
+            f"{bad} steps in a row, up to step {number}, had no finite gradient{kept}; "
+            "try a lower --learning_rate, or --dtype=float32"
+        )
+
+    def _stop(self, number: int, name: str) -> None:
+        """Raises Stopped, with the state saved if there is a place for it."""
+        if self.output is None:
+            raise Stopped(f"{name}: stopped after step {number}; without an output nothing is kept")
+        self._checkpoint(number)
+        raise Stopped(
+            f"{name}: stopped after step {number} of {self.total}, saved in {self._place(number)}; "
+            "run the same command again to resume"
+        )
 
     def _resume(self) -> int:
         """Takes up the newest checkpoint; returns its step."""
-        if self.output is None:
-            return 0
-        facts = state.restore(self.output / "checkpoints", self.model)
-        if facts is None:
-            return 0
-        self.history, self.best = facts["history"], facts["best"]
-        self.losses = np.array(facts["losses"], np.float64)
-        return int(facts["step"])
+        start = 0
+        if self.output is not None:
+            facts = state.restore(self.output / "checkpoints", self.model)
+            if facts is not None:
+                self.history, self.best.metrics = facts["history"], facts["best"]
+                self.losses = np.array(facts["losses"], np.float64)
+                self.points = facts.get("points", [])
+                if facts.get("options"):
+                    self.model.set_options(facts["options"])
+                start = int(facts["step"])
+        if not self.stepper.agree(start):
+            raise BadInput(
+                f"--output={self.output}: this worker would go on from step {start}, another from "
+                "elsewhere; all workers need the same run directory"
+            )
+        return start
 
     def _epoch(self, number: int, epoch: int, loss: float, progress: Progress) -> None:
-        """Ends an epoch: dev metrics, the best model, a checkpoint."""
+        """Ends an epoch: dev metrics, and the model if it is the best."""
+        self.stepper.sync()
         entry: dict[str, Any] = {"epoch": epoch, "step": number, "train_loss": float(loss)}
+        answers = None
         if self.dev is not None:
             progress.say(f"epoch {epoch}: evaluating {len(self.dev):,} dev rows")
-            entry.update(evaluate(self.model, self.dev))
+            metrics, answers = evaluate(self.model, self.dev, tune=True)
+            entry.update(metrics)
         self.history.append(entry)
-        shown = ", ".join(f"{k} {v:.4f}" for k, v in entry.items() if isinstance(v, float))
-        name = self.model.task.best
-        better = self.dev is None or self.best is None or entry[name] > self.best[name]
+        numbers = {k: v for k, v in entry.items() if isinstance(v, float)}
+        self.curve.scalars(number, {f"dev/{k}": v for k, v in numbers.items() if k != "train_loss"})
+        better = self.best.take(entry, answers)
+        shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items())
         progress.say(f"epoch {epoch}: {shown}" + (", the best so far" if better else ""))
-        if better:
-            self.best = {k: v for k, v in entry.items() if k != "step"}
-            if self.output:
-                self._save_model(self.best)
-        self._checkpoint(number, np.zeros(2))
 
-    def _checkpoint(self, number: int, sums: np.ndarray) -> None:
-        if self.output:
-            facts = {"history": self.history, "best": self.best, "losses": sums.tolist()}
+    def _place(self, number: int) -> str:
+        return f"{self.output}/checkpoints/step-{number:08d}"
+
+    def _checkpoint(self, number: int) -> None:
+        if self.output and self.chief:
+            self.stepper.sync()
+            facts = {
+                "history": self.history,
+                "best": self.best.metrics,
+                "losses": self.losses.tolist(),
+                "points": self.points,
+                "options": self.model.options,
+            }
             state.save(self.output / "checkpoints", self.model, number, facts, self.recipe.run.keep)
 
-    def _save_model(self, metrics: Mapping[str, float]) -> None:
-        assert self.output is not None
-        text = card(self.model, self.recipe, metrics, len(self.rows), len(self.dev or ()))
-        self.model.save(self.output / "model", card=text)
 
-    def _report(self, metrics: Mapping[str, float], seconds: float) -> None:
-        assert self.output is not None
-        folder = self.output / "report"
-        folder.mkdir(exist_ok=True)
-        write_json(
-            folder / "metrics.json",
-            {
-                "best": dict(metrics),
-                "history": self.history,
-                "train_rows": len(self.rows),
-                "dev_rows": len(self.dev or ()),
-                "seconds": round(seconds, 1),
-            },
-        )
-        if self.history:
-            plot_history(self.history, self.model.task.best, folder / "history.png")
+def stepper(model: TextModel, parts: int) -> Any:
+    """What runs the steps, in the framework that Keras computes with."""
+    if keras.backend.backend() == "jax":
+        from kbert.step.jax import Stepper
+
+        return Stepper(model, parts)
+    return step.Stepper(model, parts)
 
 
 def evaluate(
-    model: TextModel, rows: Examples, *, batch_size: int = 32, on_batch: Any = None
-) -> dict[str, float]:
-    """The task's official metrics of the answers that the model would serve."""
+    model: TextModel,
+    rows: Examples,
+    *,
+    batch_size: int = 32,
+    on_batch: Any = None,
+    tune: bool = False,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """(the task's official metrics, the answers that the model would serve).
+
+    With `tune` the task first chooses the settings of its decoding on these rows; the model keeps
+    them.
+    """
     answers = model.answers(rows.fields, batch_size=batch_size, on_batch=on_batch)
-    return model.task.evaluate(answers, rows.targets, model.labels)
+    options = model.task.tune(answers, rows.targets, model.labels) if tune else {}
+    if options:
+        model.set_options(options)
+        decoded = model.task.decode(tf.constant(answers["scores"]), model.labels, options)
+        answers = {name: value.numpy() for name, value in decoded.items()}
+    return model.task.evaluate(answers, rows.targets, model.labels), answers

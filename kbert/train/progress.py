@@ -22,14 +22,23 @@ class Progress:
         total: units in all.
         unit: what is counted, for "N unit/s".
         done: units that an earlier run did.
+        quiet: writes nothing.
     """
 
-    def __init__(self, total: int, unit: str, done: int = 0, file: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        total: int,
+        unit: str,
+        done: int = 0,
+        file: TextIO | None = None,
+        quiet: bool = False,
+    ) -> None:
         self.total, self.unit, self.done, self.before = total, unit, done, done
         self.file = file or sys.stderr
         self.started = time.monotonic()
         self.shown = 0.0
         self.live = self.file.isatty()
+        self.quiet = quiet
 
     @property
     def rate(self) -> float:
@@ -46,6 +55,8 @@ class Progress:
 
     def show(self, note: str = "") -> None:
         """Shows where things stand."""
+        if self.quiet:
+            return
         left = (self.total - self.done) / max(self.rate, 1e-9)
         line = (
             f"{note}  {self.done:,}/{self.total:,} {self.unit}, "
@@ -56,5 +67,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line of its own."""
+        if self.quiet:
+            return
         self.file.write(("\r\x1b[K" if self.live else "") + line + "\n")
         self.file.flush()
