@@ -142,6 +142,9 @@ class Recipe:
                 raise BadInput(f"--{name}: found {value}, expected at least {low}")
             if value == math.inf:
                 raise BadInput(f"--{name}: found {value}, expected a finite number")
+        for name, value in (("beta_1", self.optimizer.beta_1), ("beta_2", self.optimizer.beta_2)):
+            if value >= 1:
+                raise BadInput(f"--{name}: found {value}, expected below 1")
         for name, value, choices in (
             ("optimizer", self.optimizer.optimizer, OPTIMIZERS),
             ("decay", self.schedule.decay, DECAYS),
