@@ -4,6 +4,8 @@ kbert tokenize --model=DIR --input=texts.txt --output=tokens.jsonl
 
 JSON lines: ids, tokens, byte_starts, byte_ends, char_starts, char_ends, all pointing into the
 text as given. --special adds [CLS] and [SEP], whose offsets are those of the ends of the text.
+--parse_special reads "[MASK]", "[SEP]" and the other special tokens in a text as these; without
+it they are cut up like any other text, as the original does.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("format", "", "text, jsonl, tsv or csv.", flag_values=values)
     flags.DEFINE_string("text", "text", "Column of the text.", flag_values=values)
     flags.DEFINE_boolean("special", False, "Add the special tokens.", flag_values=values)
+    flags.DEFINE_boolean(
+        "parse_special", False, "Read [MASK] and others in the text as such.", flag_values=values
+    )
 
 
 def run(values: flags.FlagValues) -> int:
@@ -36,7 +41,9 @@ def run(values: flags.FlagValues) -> int:
     name = values.format or ("text" if values.input == "-" else "")
     texts = read_table(values.input, name).texts(values.text)
     _flags.start()
-    rows = tokenize(load_tokenizer(values.model), texts, values.special)
+    rows = tokenize(
+        load_tokenizer(values.model), texts, values.special, parse_special=values.parse_special
+    )
     lines = to_text(registry.get("reader", "jsonl"), list(rows[0]), rows)
     if values.output == "-":
         sys.stdout.write(lines)
@@ -53,9 +60,11 @@ def load_tokenizer(directory: str) -> Any:
     return registry.get("tokenizer", family_of(directory).tokenizer).from_directory(directory)
 
 
-def tokenize(tokenizer: Any, texts: list[str], special: bool) -> list[dict[str, Any]]:
+def tokenize(
+    tokenizer: Any, texts: list[str], special: bool, *, parse_special: bool = False
+) -> list[dict[str, Any]]:
     """One dict a text; lists of equal length."""
-    tokens = tokenizer(texts)
+    tokens = tokenizer(texts, parse_special=parse_special)
     char_starts = tokenizer.characters(texts, tokens.starts)
     char_ends = tokenizer.characters(texts, tokens.ends)
     columns = {

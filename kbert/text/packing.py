@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
+
 import tensorflow as tf
 
 from kbert.errors import BadInput
@@ -15,7 +19,7 @@ def pack(
     sep_id: int,
     pad_id: int,
     max_length: int,
-    length: int | None = None,
+    length: int | Sequence[int] | None = None,
 ) -> dict[str, tf.Tensor]:
     """Lays out `[CLS] first [SEP]` or `[CLS] first [SEP] second [SEP]`, cut and padded.
 
@@ -28,16 +32,18 @@ def pack(
         second: ragged [R, t] int32, pieces of the second text, or None.
         cls_id, sep_id, pad_id: the special tokens.
         max_length: the most tokens a row may have, special tokens included.
-        length: pad all rows to this many tokens, for static shapes.
+        length: pad all rows to this many tokens, so that the shape is static; or several
+            lengths, growing: pad to the smallest that holds the batch's longest row, so that
+            there are only so many shapes; or None.
 
     Returns:
         input_ids, attention_mask (1 on tokens) and token_type_ids (1 on the second text and its
-        [SEP]), each [R, T] int32. T is `length`, else the longest row of the batch; with R = 0
-        it is the number of special tokens.
+        [SEP]), each [R, T] int32. T is `length`, or one of its values, or without it the longest
+        row of the batch; a batch without rows counts as one of empty texts.
 
     Raises:
-        BadInput: max_length leaves no room for a piece of each text, length is below max_length,
-            or the numbers of texts differ.
+        BadInput: max_length leaves no room for a piece of each text, length is below max_length
+            or does not grow, or the numbers of texts differ.
     """
     special = 2 if second is None else 3
     room = max_length - special
@@ -45,8 +51,7 @@ def pack(
     if max_length < least:
         layout = "[CLS] text [SEP]" if second is None else "[CLS] text [SEP] text [SEP]"
         raise BadInput(f"max_length must be at least {least} for {layout}; got {max_length}")
-    if length is not None and length < max_length:
-        raise BadInput(f"length must be at least max_length, {max_length}; got {length}")
+    buckets = _buckets(length, max_length)
 
     # One table of all pieces, then the special tokens; every place of the result looks into it.
     table = [tf.cast(first.flat_values, tf.int32)]
@@ -73,7 +78,12 @@ def pack(
     table = tf.concat([*table, [cls_id, sep_id, pad_id]], 0)
     cls, sep, pad = pieces, pieces + 1, pieces + 2
 
-    width = length if length is not None else tf.maximum(tf.reduce_max(total), special)
+    if len(buckets) == 1:
+        width = buckets[0]  # an int: the shape is static
+    else:
+        width = tf.maximum(tf.reduce_max(total), special)
+        if buckets:
+            width = tf.gather(buckets, tf.searchsorted(buckets, width[None])[0])
     place = tf.range(width)[None, :]
     first_end = first_length + 1  # the place of the first [SEP]
     is_token = place < total
@@ -91,3 +101,21 @@ def pack(
         "attention_mask": tf.cast(is_token, tf.int32),
         "token_type_ids": types,
     }
+
+
+def _buckets(length: int | Sequence[int] | None, max_length: int) -> list[int]:
+    """The lengths that rows may be padded to; none for any."""
+    if length is None:
+        return []
+    try:
+        buckets = [
+            operator.index(n) for n in (length if isinstance(length, Iterable) else [length])
+        ]
+    except TypeError:
+        buckets = []
+    if not buckets or any(b <= a for a, b in itertools.pairwise([0, *buckets])):
+        raise BadInput(f"length must be one number or growing positive numbers; got {length!r}")
+    if buckets[-1] < max_length:
+        which = "length" if len(buckets) == 1 else "the last of several lengths"
+        raise BadInput(f"{which} must be at least max_length, {max_length}; got {length!r}")
+    return buckets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -14,11 +13,12 @@ import tensorflow_text as tft
 from kbert.errors import BadInput, nearest
 from kbert.text import offsets, wordpiece_files
 from kbert.text.normalize import Normalizer
+from kbert.text.special import SpecialTokens
+from kbert.text.word_limit import SUFFIX, WordLimit
 
 # R texts: a string tensor [R], or a list of str or bytes
 Texts: TypeAlias = "tf.Tensor | Sequence[str] | Sequence[bytes]"
 
-SUFFIX = "##"
 SPECIAL = ("unk", "cls", "sep", "pad", "mask")
 
 # Bytes of a character, by its first byte. A continuation byte counts 1: it is looked up only as
@@ -44,9 +44,14 @@ class WordPieceTokenizer(tf.Module):
     """Cuts texts into the pieces of a BERT vocabulary, in eager mode, tf.data and exports alike.
 
     The ids are those of `FullTokenizer` in google-research/bert tokenization.py under Unicode 14,
-    for ill-formed UTF-8 too (it is dropped). Special tokens that occur in a text are cut up like
-    any other text. For the few texts that differ see kbert.text.normalize and, for cased
-    vocabularies, `younger_code_points` there.
+    for ill-formed UTF-8 too. Special tokens that occur in a text are cut up like any other text,
+    unless `parse_special` asks for them. For the few texts that differ see kbert.text.normalize
+    and, for cased vocabularies, `younger_code_points` there.
+
+    Every text has a result, of any length and of any bytes. Ill-formed UTF-8, NUL, U+FFFD and
+    control and format characters are dropped, also within a word. A text of nothing else, or of
+    blanks, or empty, has no pieces. A word over `max_characters_per_word`, counted after that,
+    is one unknown token that spans it, a megabyte as well as 201 characters.
 
     Attributes:
         vocabulary: the entries, line by line; an entry's id is its place. Of equal entries the
@@ -111,6 +116,7 @@ class WordPieceTokenizer(tf.Module):
         )
 
         self._normalizer = Normalizer(self.lower_case)
+        self._special = SpecialTokens({token: place[token] for token in given})
         self._compile(entries, unk_token)
 
     @property
@@ -119,15 +125,10 @@ class WordPieceTokenizer(tf.Module):
         return len(self.vocabulary)
 
     def _compile(self, entries: list[str], unk_token: str) -> None:
-        """Builds the word-piece model, and what is needed to count the characters of words."""
+        """Builds the word-piece model and the rules around it."""
         limit = self.max_characters_per_word
         entries = _distinct(entries, limit, keep=set(self.special_tokens.values()))
-        is_suffix = [len(e) > len(SUFFIX) and e.startswith(SUFFIX) for e in entries]
-        # The placeholders of _distinct are counted as well: a longest piece taken too long only
-        # makes the test below look closer than it must.
-        characters = [len(e) - len(SUFFIX) * s for e, s in zip(entries, is_suffix, strict=True)]
-        longest = max(characters)
-        self._suffix_run = max(math.ceil((limit + 1) / max(longest, 1)) - 1, 0)
+        self._limit = WordLimit(entries, limit, self.unk_id)
         with tf.init_scope():
             try:
                 self._pieces = tft.FastWordpieceTokenizer(
@@ -142,48 +143,77 @@ class WordPieceTokenizer(tf.Module):
                 raise BadInput(
                     f"TensorFlow Text cannot compile this vocabulary: {reason}"
                 ) from error
-            self._is_suffix = tf.constant(is_suffix)
-            self._characters = tf.constant(characters, tf.int32)
             self._character_bytes = tf.constant(_CHARACTER_BYTES)
 
-    def ids(self, text: Texts) -> tf.RaggedTensor:
+    def ids(self, text: Texts, *, parse_special: bool = False) -> tf.RaggedTensor:
         """Cuts texts into pieces, ids only: the fast path.
 
         Args:
             text: [R] string tensor, or a list of str or bytes. R may be 0.
+            parse_special: read "[MASK]", "[SEP]" and the other special tokens in a text as
+                these; else they are cut up like any other text, as in the original.
 
         Returns:
-            Ragged [R, t] int32, without special tokens.
-
-        Raises:
-            BadInput: text has not exactly one dimension.
-        """
-        prepared, _ = self._normalizer.prepare(_as_texts(text))
-        pieces = self._pieces.tokenize(self._normalizer.normalize(prepared))
-        ids, splits = self._limit(pieces.flat_values, pieces.row_splits)
-        return tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
-
-    def __call__(self, text: Texts) -> Tokens:
-        """Cuts texts into pieces and says where each lies.
-
-        Offsets lie on character borders and never decrease within a text. Where one character
-        makes several pieces, these share its offsets. Accents and dropped characters behind the
-        last letter of a piece are outside of it, those between two letters inside.
-
-        Args:
-            text: [R] string tensor, or a list of str or bytes. R may be 0.
-
-        Returns:
-            Tokens(ids, starts, ends), without special tokens.
+            Ragged [R, t] int32, without special tokens around the text.
 
         Raises:
             BadInput: text has not exactly one dimension.
         """
         text = _as_texts(text)
+        if parse_special:
+            segments = self._special.split(text)
+            ids, splits = segments.join(*self._cut(segments.text))
+        else:
+            ids, splits = self._cut(text)
+        return tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
+
+    def __call__(self, text: Texts, *, parse_special: bool = False) -> Tokens:
+        """Cuts texts into pieces and says where each lies.
+
+        A piece lies from the first to behind the last character that contributes to it. Offsets
+        lie on character borders and never decrease within a text. Where one character makes
+        several pieces, these share its offsets. Accents and dropped characters behind the last
+        letter of a piece are outside of it, those between two letters inside.
+
+        The excuse, uncased: where combining marks that are kept change places across pieces
+        (25 rare ones, see kbert.text.normalize), the true spans would decrease. There the spans
+        stay in the order of the text, and a piece may have those of its neighbour.
+
+        Args:
+            text: [R] string tensor, or a list of str or bytes. R may be 0.
+            parse_special: as in `ids`; a special token lies where its spelling does.
+
+        Returns:
+            Tokens(ids, starts, ends), without special tokens around the text.
+
+        Raises:
+            BadInput: text has not exactly one dimension.
+        """
+        text = _as_texts(text)
+        if parse_special:
+            segments = self._special.split(text)
+            ids, splits, *spans = segments.join(*self._cut_with_offsets(segments.text))
+        else:
+            ids, splits, *spans = self._cut_with_offsets(text)
+        return Tokens(
+            *(
+                tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+                for values in (ids, *spans)
+            )
+        )
+
+    def _cut(self, text: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """[R] string to flat ids, [n] int32, and their row splits, [R + 1] int64."""
+        prepared, _ = self._normalizer.prepare(text)
+        pieces = self._pieces.tokenize(self._normalizer.normalize(prepared))
+        return self._limit.apply(pieces.flat_values, pieces.row_splits)
+
+    def _cut_with_offsets(self, text: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """As `_cut`, and the starts and ends, [n] int64."""
         prepared, moved = self._normalizer.prepare(text)
         normalized, source = self._normalizer.normalize_with_offsets(prepared)
         pieces, starts, ends = self._pieces.tokenize_with_offsets(normalized)
-        ids, splits, starts, ends = self._limit(
+        ids, splits, starts, ends = self._limit.apply(
             pieces.flat_values, pieces.row_splits, starts.flat_values, ends.flat_values
         )
 
@@ -206,64 +236,7 @@ class WordPieceTokenizer(tf.Module):
                 ),
                 lambda: (tf.identity(starts), tf.identity(ends)),
             )
-        return Tokens(
-            *(
-                tf.RaggedTensor.from_row_splits(values, splits, validate=False)
-                for values in (ids, starts, ends)
-            )
-        )
-
-    def _limit(self, ids: tf.Tensor, splits: tf.Tensor, *spans: tf.Tensor) -> tuple:
-        """Makes one unknown token of each word with more characters than the limit.
-
-        Nearly always there is no such word. A word that long has a long run of suffix pieces,
-        since no piece is longer than the longest of the vocabulary: only if there is such a run
-        are characters counted, and only if a word is too long is anything rewritten.
-
-        Args:
-            ids: [n] int32, the flat pieces. splits: [R + 1] int64, their rows.
-            *spans: nothing, or [n] starts and ends.
-
-        Returns:
-            The arguments, with fewer pieces if a word was too long.
-        """
-        suffix = tf.gather(self._is_suffix, ids)
-        run, width = suffix, 1
-        while width < self._suffix_run:  # run[i]: pieces i to i + width - 1 are all suffixes
-            step = min(width, self._suffix_run - width)
-            run, width = run[step:] & run[:-step], width + step
-        if self._suffix_run == 0:  # a single piece may be too long
-            run = tf.ones_like(suffix)
-
-        def unchanged() -> Any:
-            return tuple(tf.identity(v) for v in (ids, splits, *spans))
-
-        def count() -> Any:
-            word = tf.cumsum(tf.cast(~suffix, tf.int32)) - 1
-            length = tf.math.segment_sum(tf.gather(self._characters, ids), word)
-            too_long = length > self.max_characters_per_word
-            return tf.cond(tf.reduce_any(too_long), lambda: rewrite(word, too_long), unchanged)
-
-        def rewrite(word: Any, too_long: Any) -> Any:
-            unknown = tf.gather(too_long, word)
-            keep = ~(unknown & suffix)
-            kept = tf.concat([[0], tf.cumsum(tf.cast(keep, tf.int64))], 0)
-            result = [
-                tf.boolean_mask(tf.where(unknown, self.unk_id, ids), keep),
-                tf.gather(kept, splits),
-            ]
-            if spans:
-                starts, ends = spans
-                result += [
-                    tf.boolean_mask(starts, keep),
-                    tf.boolean_mask(
-                        tf.where(unknown, tf.gather(tf.math.segment_max(ends, word), word), ends),
-                        keep,
-                    ),
-                ]
-            return tuple(result)
-
-        return tf.cond(tf.reduce_any(run), count, unchanged)
+        return ids, splits, starts, ends
 
     def characters(self, text: Texts, byte_offsets: tf.RaggedTensor) -> tf.RaggedTensor:
         """Turns byte offsets into character offsets, in the graph.

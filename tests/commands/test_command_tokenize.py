@@ -85,6 +85,20 @@ def test_special_tokens_stand_at_the_ends(tokenize):
                 assert row[f"{unit}_{edge}"] == [0, *values, size]
 
 
+def test_special_tokens_in_the_text(tokenize):
+    text = "É the [MASK] tap"
+    (plain_row,) = tokenize([text])
+    assert "[MASK]" not in plain_row["tokens"]
+    (row,) = tokenize([text], "--parse_special")
+    at = row["tokens"].index("[MASK]")
+    assert row["tokens"][at - 1 :] == ["the", "[MASK]", "tap"]
+    assert (row["byte_starts"][at], row["byte_ends"][at]) == (7, 13)
+    assert (row["char_starts"][at], row["char_ends"][at]) == (6, 12)
+    (both,) = tokenize([text], "--parse_special", "--special")
+    assert both["tokens"] == ["[CLS]", *row["tokens"], "[SEP]"]
+    assert both["ids"][1:-1] == row["ids"]
+
+
 def test_file_in_and_out(run_kbert, tokenize, tiny_model, tmp_path):
     (tmp_path / "in.jsonl").write_text(
         "".join(json.dumps({"body": text, "n": 1}) + "\n" for text in TEXTS)

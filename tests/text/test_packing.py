@@ -97,6 +97,40 @@ def test_random_batches_in_a_graph():
         assert found == expected(firsts, None, 17)
 
 
+def test_buckets():
+    """The smallest that holds the longest row, at its very edges."""
+    for longest, width in ((0, 4), (2, 4), (3, 6), (4, 6), (5, 9), (7, 9), (8, 9), (90, 9)):
+        firsts = [[7], list(range(longest)), []]
+        found = as_lists(pack(ragged(firsts), max_length=9, length=[4, 6, 9], **IDS))
+        assert found == expected(firsts, None, 9, width), longest
+        found = as_lists(pack(ragged(firsts), max_length=9, length=(12,), **IDS))
+        assert found == expected(firsts, None, 9, 12), longest
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_buckets_of_random_batches_in_a_graph(pairs):
+    generator, buckets, most = random.Random(9), [8, 16, 24, 40, 64], 60
+    in_graph = tf.function(
+        lambda *texts: pack(*texts, max_length=most, length=buckets, **IDS), reduce_retracing=True
+    )
+    seen = set()
+    for _ in range(30):
+        longest, rows = generator.choice([2, 6, 14, 30, 90]), generator.randrange(1, 9)
+        texts = [
+            [
+                [generator.randrange(999) for _ in range(generator.randrange(longest))]
+                for _ in "r" * rows
+            ]
+            for _ in range(1 + pairs)
+        ]
+        tight = expected(texts[0], texts[1] if pairs else None, most)
+        width = min(b for b in buckets if b >= len(tight["input_ids"][0]))
+        found = as_lists(in_graph(*map(ragged, texts)))
+        assert found == expected(texts[0], texts[1] if pairs else None, most, width)
+        seen.add(width)
+    assert len(seen) >= 4
+
+
 @pytest.mark.parametrize(("second", "width"), [(False, 2), (True, 3)])
 def test_no_rows(second, width):
     empty = tf.RaggedTensor.from_row_splits(tf.zeros([0], tf.int32), tf.zeros([1], tf.int64))
@@ -105,6 +139,8 @@ def test_no_rows(second, width):
     assert [v.shape.as_list() for v in features.values()] == [[0, width]] * 3
     fixed = pack(empty, empty if second else None, max_length=8, length=16, **IDS)
     assert fixed["input_ids"].shape == [0, 16]
+    bucket = pack(empty, empty if second else None, max_length=8, length=[2, 3, 8], **IDS)
+    assert bucket["input_ids"].shape == [0, width]
 
 
 def test_the_width_is_static_when_given():
@@ -117,6 +153,18 @@ def test_the_width_is_static_when_given():
     assert graph(ragged([[1, 2]]))["input_ids"].numpy().tolist() == [[CLS, 1, 2, SEP, 0, 0, 0, 0]]
 
 
+@pytest.mark.parametrize("length", [8, [8]])
+def test_both_dimensions_are_static_in_batches_of_one_size(length):
+    """What a TPU needs: tf.data with drop_remainder knows the rows, `length` the width."""
+    data = tf.data.Dataset.from_tensor_slices(ragged([[1], [2, 3], []])).batch(
+        3, drop_remainder=True
+    )
+    data = data.map(lambda first: pack(first, max_length=8, length=length, **IDS))
+    shapes = {name: spec.shape.as_list() for name, spec in data.element_spec.items()}
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    assert shapes == {name: [3, 8] for name in names}
+
+
 @pytest.mark.parametrize(
     ("second", "settings", "message"),
     [
@@ -127,6 +175,41 @@ def test_the_width_is_static_when_given():
             "max_length must be at least 5 for [CLS] text [SEP] text [SEP]; got 4",
         ),
         (None, {"max_length": 8, "length": 7}, "length must be at least max_length, 8; got 7"),
+        (
+            None,
+            {"max_length": 8, "length": []},
+            "length must be one number or growing positive numbers; got []",
+        ),
+        (
+            None,
+            {"max_length": 8, "length": [4, 4, 8]},
+            "length must be one number or growing positive numbers; got [4, 4, 8]",
+        ),
+        (
+            None,
+            {"max_length": 8, "length": (0, 8)},
+            "length must be one number or growing positive numbers; got (0, 8)",
+        ),
+        (
+            None,
+            {"max_length": 8, "length": [4, 8.5]},
+            "length must be one number or growing positive numbers; got [4, 8.5]",
+        ),
+        (
+            None,
+            {"max_length": 8, "length": 8.5},
+            "length must be one number or growing positive numbers; got 8.5",
+        ),
+        (
+            None,
+            {"max_length": 8, "length": -1},
+            "length must be one number or growing positive numbers; got -1",
+        ),
+        (
+            None,
+            {"max_length": 8, "length": [4, 7]},
+            "the last of several lengths must be at least max_length, 8; got [4, 7]",
+        ),
         (
             [[1], [2]],
             {"max_length": 8},

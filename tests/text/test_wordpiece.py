@@ -86,13 +86,6 @@ def test_final_sigma(small):
     ]
 
 
-def test_special_tokens_in_a_text_are_text(small):
-    assert spelled(small, ["[MASK]", "[PAD][UNK]"]) == [
-        ["[", "mask", "]"],
-        ["[", "[UNK]", "]", "[", "[UNK]", "]"],
-    ]
-
-
 @pytest.mark.parametrize("letter", ["a", "é", "ж"])
 def test_words_up_to_200_characters(letters, letter):
     lines = [letter * 199, letter * 200, letter * 201, "a " + letter * 201 + " a", letter * 900]
@@ -149,6 +142,23 @@ def test_a_megabyte_in_one_word(letters):
     assert [len(row) for row in rows(tokens.ids)] == [1, 2, 199_999]
     assert rows(tokens.ends)[:2] == [[1_000_000], [900_000, 900_002]]
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\xff", b"\x00", b"\xe6\xbc", b"\xf0\x9f\x98", b"\xef\xbf\xbd", b"\x80", b"\xc2\xad"]
+)
+def test_a_megabyte_of_what_is_dropped(letters, piece):
+    """Ill-formed UTF-8, NUL and other dropped characters: no piece, and no limit on their number.
+
+    They are dropped within a word too, and do not count towards its length.
+    """
+    much = piece * (1_000_000 // len(piece))
+    texts = [much, b"a" + much + b"a", b"", much + b" a " + much]
+    tokens, size = letters(texts), len(much)
+    expected = [[], [LONG["a"], LONG["##a"]], [], [LONG["a"]]]
+    assert rows(tokens.ids) == rows(letters.ids(texts)) == expected
+    assert rows(tokens.starts) == [[], [0, size + 1], [], [size + 1]]
+    assert rows(tokens.ends) == [[], [1, size + 2], [], [size + 2]]
 
 
 def test_equal_and_unusable_entries():

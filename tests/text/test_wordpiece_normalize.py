@@ -79,6 +79,29 @@ def test_random_texts(texts, vocabulary, lower_case, limit):
             text[a:b].decode()  # fails if a border lies within a character
 
 
+def test_spans_of_random_texts(texts, vocabulary, lower_case):
+    """The true spans, but for the listed excuse: marks that change places across pieces.
+
+    There the true spans would decrease, which spans may not. Every other text has them.
+    """
+    tokenizer = WordPieceTokenizer(vocabulary, lower_case=lower_case)
+    ids = {token: k for k, token in enumerate(vocabulary)}
+    tokens = tokenizer(texts)
+    starts, ends = (rows(tokenizer.characters(texts, part)) for part in tokens[1:])
+    excused, checked = 0, 0
+    for text, start, end in zip(texts, starts, ends, strict=True):
+        words = text_reference.sourced_words(text.decode(), lower_case)
+        true = text_reference.spans(words, vocabulary, ids, 200)
+        true_starts, true_ends = [a for _, a, _ in true], [b for _, _, b in true]
+        if true_starts == sorted(true_starts) and true_ends == sorted(true_ends):
+            assert (start, end) == (true_starts, true_ends), text
+            checked += 1
+        else:
+            excused += 1
+    assert checked > 2000
+    assert (excused > 0) is lower_case
+
+
 def test_random_bytes(lower_case):
     """Ill-formed UTF-8 is dropped as `bytes.decode("utf-8", "ignore")` drops it."""
     generator = random.Random(3)

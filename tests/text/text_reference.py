@@ -14,6 +14,10 @@ VOCABULARIES = {
     "chinese": ("bert-base-chinese", True),
 }
 
+# the golden lines, and tokenizers of single characters: see `tokenizer_of`
+LINE_SETS = ("mixed", "codepoints", "codepoints_in_word")
+SPELLED = ("spelled-lower", "spelled-keep")
+
 SMALL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SMALL += ["the", "play", "##ing", "##ed", "un", "##able", "!", ".", ",", "[", "]", "mask"]
 SMALL += ["cafe", "a", "##a", "b", "##b", "漢", "字", "ς", "##ς", "σ", "##σ"]
@@ -74,6 +78,68 @@ def at_punctuation(word: str) -> list[str]:
         else:
             pieces[-1] += character
     return [piece for piece in pieces if piece]
+
+
+def sourced_words(text: str, lower_case: bool) -> list[list[tuple[str, int]]]:
+    """As `words`, with the place in `text` that each character of a word comes from."""
+    result, word = [], []
+    for place, character in enumerate(text):
+        category = unicodedata.category(character)
+        if character == "\ufffd" or (category in ("Cc", "Cf") and character not in "\t\n\r"):
+            continue
+        ideograph = any(low <= ord(character) <= high for low, high in IDEOGRAPHS)
+        if word and (ideograph or character.isspace()):
+            result.append(word)
+            word = []
+        if ideograph:
+            result.append([(character, place)])
+        elif not character.isspace():
+            word.append((character, place))
+    if word:
+        result.append(word)
+    if lower_case:
+        result = [_without_accents(word) for word in result]
+    return [part for word in result for part in _parted(word)]
+
+
+def _without_accents(word: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    # Only a sigma looks at its neighbours, and it stays one character: so the places carry over.
+    sizes = [len(character.lower()) for character, _ in word]
+    places = [place for (_, place), size in zip(word, sizes, strict=True) for _ in range(size)]
+    lowered = zip("".join(character for character, _ in word).lower(), places, strict=True)
+    parts = [(part, p) for c, p in lowered for part in unicodedata.normalize("NFD", c)]
+    # The canonical order: each run of marks sorted by class, marks of one class as they stood.
+    run = itertools.accumulate(unicodedata.combining(c) == 0 for c, _ in parts)
+    keys = [(k, unicodedata.combining(c)) for k, (c, _) in zip(run, parts, strict=True)]
+    order = sorted(range(len(parts)), key=keys.__getitem__)
+    return [parts[k] for k in order if unicodedata.category(parts[k][0]) != "Mn"]
+
+
+def _parted(word: list[tuple[str, int]]) -> list[list[tuple[str, int]]]:
+    sizes = [len(part) for part in at_punctuation("".join(c for c, _ in word))]
+    ends = list(itertools.accumulate(sizes))
+    return [word[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def spans(
+    words: list[list[tuple[str, int]]], entries: list[str], vocabulary: dict, limit: int
+) -> list[tuple[int, int, int]]:
+    """(id, start, end) of the pieces of `sourced_words`: from the first source to behind the last.
+
+    `vocabulary` maps the entries to their ids.
+    """
+    result = []
+    for word in words:
+        pieces = word_pieces("".join(character for character, _ in word), vocabulary, limit)
+        unknown = pieces == [vocabulary["[UNK]"]]
+        at = 0
+        for k, piece in enumerate(pieces):
+            size = len(word) if unknown else len(entries[piece]) - 2 * (k > 0)
+            places = [place for _, place in word[at : at + size]]
+            result.append((piece, min(places), max(places) + 1))
+            at += size
+        assert at == len(word)
+    return result
 
 
 def word_pieces(word: str, vocabulary: dict, limit: int) -> list[int]:
