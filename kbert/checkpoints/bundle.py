@@ -49,12 +49,29 @@ def read_settings(path: pathlib.Path) -> dict[str, Any]:
 
 
 def task_of(directory: huggingface.Directory) -> str | None:
-    """The task that the config's `architectures` names, if kbert has it."""
-    listed = directory.config_json.get("architectures") or []
-    for task, name in directory.family.architectures.items():
-        if name in listed and task in registry.names("task"):
-            return task
-    return None
+    """The task that the config's `architectures` names, if kbert has it.
+
+    Where several tasks share the class, `problem_type` decides; without one, as transformers has
+    it: one label is a regression, more are classes of which one holds.
+    """
+    foreign = directory.config_json
+    listed = foreign.get("architectures") or []
+    found = {
+        name: registry.get("task", name).problem_type
+        for name in registry.names("task")
+        if _architecture(directory.family, name) in listed
+    }
+    kind = foreign.get("problem_type")
+    if kind is None:
+        one = len(directory.labels() or ()) == 1 or foreign.get("num_labels") == 1
+        kind = "regression" if one else "single_label_classification"
+    return next((name for name, its in found.items() if its in (None, kind)), None)
+
+
+def _architecture(family: Family, task: str) -> str | None:
+    """The class that transformers gives a task of kbert; a task may share that of another."""
+    kind = registry.get("task", task).head_kind
+    return family.architectures.get(task) or family.architectures.get(kind)
 
 
 def unnamed(labels: Sequence[str]) -> bool:
@@ -110,12 +127,14 @@ def write(
     foreign = family.write_config(config)
     foreign.pop("torch_dtype", None)
     foreign["dtype"] = "float32"
-    foreign["architectures"] = [family.architectures[task or "features"]]
+    architecture = _architecture(family, task) if task else family.architectures["features"]
+    foreign["architectures"] = [architecture] if architecture else []
     if labels:
         foreign["id2label"] = {str(i): label for i, label in enumerate(labels)}
         foreign["label2id"] = {label: i for i, label in enumerate(labels)}
-    if task == "classification":
-        foreign["problem_type"] = "single_label_classification"
+    problem_type = registry.get("task", task).problem_type if task else None
+    if problem_type:
+        foreign["problem_type"] = problem_type
     weights = {v.path: v for v in (*encoder.weights, *(head.weights if head else ()))}
     with whole_directory(directory) as folder:
         huggingface.write(

@@ -1,41 +1,63 @@
 """Score a model on labelled rows.
 
 kbert evaluate --model=RUN/model --data=dev.tsv
+kbert evaluate --model=RUN/model --dataset=glue/sst2 --data_dir=GLUE --errors=errors.tsv
 
-Columns are those of the training unless --text and --label say others. The last line of standard
-output is one JSON object of metrics.
+Columns are those of the training unless --text and --label say others. A data set's official
+metrics stand first. --errors writes the rows that were answered wrongly, highest loss first (of a
+regression all rows, largest difference first). The last line of standard output is one JSON
+object of metrics.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from kbert.commands import _flags
+from kbert.errors import BadInput, UsageError
 from kbert.files import check_place, write_json
 
 
 def define_flags(values: flags.FlagValues) -> None:
     _flags.define_model(values)
     flags.DEFINE_string("data", "", "File of labelled rows.", flag_values=values)
+    flags.DEFINE_string(
+        "dataset",
+        "",
+        "A known data set, as glue/sst2; its dev rows unless --data names others.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("data_dir", "", "Folder of its official files.", flag_values=values)
     flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
     flags.DEFINE_string("label", "", "Column of the label.", flag_values=values)
     _flags.define_batch_size(values)
     flags.DEFINE_string("output", "", "Also write the metrics to this file.", flag_values=values)
+    flags.DEFINE_string(
+        "errors",
+        "",
+        "Also write the errors here: .tsv, .csv, .jsonl or .parquet.",
+        flag_values=values,
+    )
 
 
 def run(values: flags.FlagValues) -> int:
-    _flags.required(values, "model", "data")
-    if values.output:
-        check_place(values.output)
+    _flags.required(values, "model", *(() if values.dataset else ("data",)))
+    for place in (values.output, values.errors):
+        if place:
+            check_place(place)
     metrics = evaluate(
         values.model,
         values.data,
         text=values.text,
         label=values.label,
         batch_size=values.batch_size,
+        dataset=values.dataset,
+        data_dir=values.data_dir,
+        errors=values.errors,
     )
     if values.output:
         write_json(values.output, metrics)
@@ -44,32 +66,94 @@ def run(values: flags.FlagValues) -> int:
 
 
 def evaluate(
-    model: str, data: str, text: Any = (), label: str = "", batch_size: int = 32
+    model: str,
+    data: str,
+    text: Sequence[str] = (),
+    label: str = "",
+    batch_size: int = 32,
+    dataset: str = "",
+    data_dir: str = "",
+    errors: str = "",
 ) -> dict[str, Any]:
-    """The metrics of a model directory on a file."""
-    from kbert.data.table import read_table
+    """The metrics of a model directory on a file, or on the dev rows of a data set.
 
-    table = read_table(data)
+    Raises:
+        BadInput: a file, column or row that does not fit the model.
+    """
+    from kbert.data import glue
+    from kbert.data.table import format_of, read_table
+
+    first: tuple[str, ...] = ()
+    if errors and format_of(errors).suffix == ".txt":
+        raise BadInput(f"--errors={errors}: found the suffix '.txt', expected a table's or .jsonl")
+    if dataset:
+        known = glue.labelled(dataset)
+        first, label = known.metrics, label or known.label
+        text = text or known.text
+        table = glue.read(dataset, data or glue.file_of(dataset, data_dir, "dev", flag="data"))
+    elif data_dir:
+        raise UsageError("--data_dir: needs --dataset, the data set whose files lie there")
+    else:
+        table = read_table(data)
     _flags.start()
     from kbert.loading import load
-    from kbert.train.loop import Examples
-    from kbert.train.loop import evaluate as evaluate_rows
     from kbert.train.progress import Progress
 
     loaded = load(model)
+    if dataset and loaded.task.name != known.task:
+        raise BadInput(
+            f"--dataset={dataset}: is a {known.task}, the model's task is {loaded.task.name}"
+        )
     _flags.check_columns(text, loaded.task.inputs)
     inputs = loaded.task.inputs[: len(text)] if text else loaded.text_inputs
     columns = {name: loaded.columns.get(name, name) for name in inputs}
     columns.update(zip(inputs, text, strict=False))
     fields = {name: table.texts(column) for name, column in columns.items()}
-    gold = table.column(label or loaded.columns.get("label", "label"))
+    gold = table.labels(label or loaded.columns.get("label", "label"))
     targets = loaded.task.targets(gold, loaded.labels, table.where, table.lines)
     progress = Progress(len(table), "rows")
-    metrics = evaluate_rows(
-        loaded,
-        Examples(fields, targets),
+    answers = loaded.answers(
+        fields,
         batch_size=batch_size,
         on_batch=lambda done: progress.add(done - progress.done),
     )
+    metrics = loaded.task.evaluate(answers, targets, loaded.labels)
     progress.say(f"{len(table):,} rows, {progress.rate:,.0f} rows/s")
-    return {**metrics, "examples": len(table)}
+    if errors:
+        shown = {columns[name]: values for name, values in fields.items()}
+        found = loaded.task.errors(answers, targets, loaded.labels)
+        count = write_errors(errors, {table.unit: table.lines, **shown}, found)
+        _flags.say(f"{count:,} errors: {errors}")
+    return {**{name: metrics[name] for name in first}, **metrics, "examples": len(table)}
+
+
+def write_errors(
+    path: str, beside: Mapping[str, Sequence[Any]], errors: Mapping[str, Sequence[Any]]
+) -> int:
+    """Writes the wrong rows, highest loss first, and returns how many there are.
+
+    Args:
+        path: its suffix says the format.
+        beside: columns that say which rows they are.
+        errors: as a task's `errors` gives them.
+    """
+    import numpy as np
+
+    from kbert.commands.predict import free_name
+    from kbert.data.table import format_of, to_text, write_text
+
+    wrong = np.flatnonzero(errors["wrong"])
+    order = wrong[np.argsort(-np.asarray(errors["loss"])[wrong], kind="stable")]
+    columns = dict(beside)
+    for name, values in errors.items():
+        if name != "wrong":
+            columns[free_name(name, beside)] = values
+    rows = [{name: _plain(values[i]) for name, values in columns.items()} for i in order]
+    write_text(path, to_text(format_of(path), list(columns), rows))
+    return len(rows)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; numbers to the digits that say something."""
+    value = value.item() if hasattr(value, "item") else value
+    return round(value, 6) if isinstance(value, float) else value

@@ -3,6 +3,8 @@
 kbert finetune --model=DIR --train=train.tsv --dev=dev.tsv --text=sentence --label=label \\
   --output=RUN
 
+kbert finetune --model=DIR --dataset=glue/sst2 --data_dir=GLUE --output=RUN
+
 Writes RUN/model (the best on dev), RUN/report, RUN/checkpoints, RUN/flags.txt. The same command
 again resumes. The last line of standard output is a JSON object of the metrics.
 """
@@ -16,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from kbert.commands import _flags
-from kbert.errors import BadInput, UsageError
+from kbert.errors import BadInput
 from kbert.files import write_whole
 
 if TYPE_CHECKING:
-    from kbert.train.loop import Examples
     from kbert.train.recipe import Recipe
 
 
@@ -29,8 +30,11 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues) -> int:
-    _flags.required(values, "model", "train", "output")
-    recipe = _flags.recipe_of(values)
+    _flags.required(values, "model", "output", *(() if values.dataset else ("train",)))
+    from kbert.train.examples import apply
+
+    # what a data set brings is written out, so that flags.txt alone says all of the run
+    recipe = apply(_flags.recipe_of(values), {name for name in values if values[name].present})
     output = pathlib.Path(recipe.run.output)
     check_output(output, recipe)
     print(json.dumps(finetune(recipe)))
@@ -38,68 +42,38 @@ def run(values: flags.FlagValues) -> int:
 
 
 def finetune(recipe: Recipe) -> dict[str, Any]:
-    """Reads the rows, trains, and returns metrics with the model's path."""
-    _flags.start(deterministic=recipe.run.deterministic)
+    """Reads the rows, trains, and returns metrics with the model's path.
+
+    Args:
+        recipe: as `kbert.train.examples.apply` returns it.
+    """
+    strategy = _flags.start(deterministic=recipe.run.deterministic, devices=recipe.run.devices)
     from kbert.loading import load
+    from kbert.train import examples
     from kbert.train.loop import train
 
     # everything that can be wrong is looked at before the run directory is made
-    data, labels, inputs = read_rows(recipe)
+    data, labels, inputs = examples.read(recipe)
     columns = dict(zip(inputs, recipe.data.text, strict=True)) | {"label": recipe.data.label}
-    model = load(
-        recipe.model.model,
-        task=recipe.model.task,
-        labels=recipe.model.labels or labels,
-        inputs=inputs,
-        columns=columns,
-        max_length=recipe.data.max_length,
-        seed=recipe.run.seed,
-    )
+    with strategy.scope():
+        model = load(
+            recipe.model.model,
+            task=recipe.model.task,
+            labels=recipe.model.labels or labels,
+            inputs=inputs,
+            columns=columns,
+            max_length=recipe.data.max_length,
+            seed=recipe.run.seed,
+            dtype=recipe.model.dtype,
+        )
     output = pathlib.Path(recipe.run.output)
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / "flags.txt", recipe.flagfile())
-    _flags.say(f"{len(data['train']):,} training rows, {len(labels)} labels: {', '.join(labels)}")
+    named = "" if model.task.own_labels else f", {len(labels)} labels: {', '.join(labels)}"
+    _flags.say(f"{len(data['train']):,} training rows{named}")
     result = train(model, data, recipe)
     _flags.say(f"model: {result.model}")
     return {**result.metrics, "model": str(result.model)}
-
-
-def read_rows(recipe: Recipe) -> tuple[dict[str, Examples], tuple[str, ...], list[str]]:
-    """Rows by part, labels, and the names of the inputs that the columns fill.
-
-    Raises:
-        BadInput: a file, column or row that does not fit.
-    """
-    from kbert import registry
-    from kbert.data.table import Table, read_table
-    from kbert.train.loop import Examples
-
-    task = registry.get("task", recipe.model.task)
-    names = recipe.data.text
-    if not 1 <= len(names) <= len(task.inputs):
-        raise UsageError(f"--text: found {len(names)} columns, expected 1 to {len(task.inputs)}")
-    inputs = list(task.inputs[: len(names)])
-    tables: dict[str, Table] = {}
-    for part in ("train", "dev"):
-        path = getattr(recipe.data, part)
-        if path:
-            tables[part] = read_table(path)
-    most = recipe.data.max_examples or None
-    labels = tuple(recipe.model.labels)
-    rows = {}
-    for part, table in tables.items():
-        stop = most if part == "train" else None
-        given = list(table.column(recipe.data.label))[:stop]
-        if part == "train" and not labels:
-            labels = task.labels_of(given)
-            if len(labels) < 2:
-                raise BadInput(
-                    f"{table.where}: column {recipe.data.label!r} holds {len(labels)} label "
-                    f"({', '.join(labels)}), expected two or more"
-                )
-        texts = {i: table.texts(c)[:stop] for i, c in zip(inputs, names, strict=True)}
-        rows[part] = Examples(texts, task.targets(given, labels, table.where, table.lines))
-    return rows, labels, inputs
 
 
 def check_output(output: pathlib.Path, recipe: Recipe) -> None:
@@ -118,7 +92,7 @@ def check_output(output: pathlib.Path, recipe: Recipe) -> None:
     before = set(flagfile.read_text(encoding="utf-8").splitlines())
     now = set(recipe.flagfile().splitlines())
     # moving a run and stopping early change nothing of what is computed
-    free = ("--output=", "--smoke", "--nosmoke", "--keep=", "--save_steps=")
+    free = ("--output=", "--devices=", "--smoke", "--nosmoke", "--keep=", "--save_steps=")
     differ = sorted(line for line in before ^ now if not line.startswith(free))
     if differ:
         names = sorted({_name(line) for line in differ})

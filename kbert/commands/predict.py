@@ -3,9 +3,9 @@
 kbert predict --model=RUN/model --input=texts.txt --output=answers.jsonl
 
 One answer per input row, in the same order. The format follows the suffix (.txt, .jsonl, .tsv,
-.csv) or --format. Tables keep their columns when the output is a table too; an answer whose name
-is taken is called predicted_NAME. Without --input, standard input is read: JSON lines if its
-first line is an object holding an input's name, else a text a line.
+.csv, .parquet) or --format. Tables keep their columns when the output is a table too; an answer
+whose name is taken is called predicted_NAME. Without --input, standard input is read: JSON lines
+if its first line is an object holding an input's name, else a text a line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def define_flags(values: flags.FlagValues) -> None:
     _flags.define_model(values)
     flags.DEFINE_string("input", "-", "File to read; - is standard input.", flag_values=values)
     flags.DEFINE_string("output", "-", "File to write; - is standard output.", flag_values=values)
-    flags.DEFINE_string("format", "", "text, jsonl, tsv or csv.", flag_values=values)
+    flags.DEFINE_string("format", "", "text, jsonl, tsv, csv or parquet.", flag_values=values)
     flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
     _flags.define_batch_size(values)
 
@@ -68,7 +68,9 @@ def run(values: flags.FlagValues) -> int:
         ]
         header = [*table.columns, *renamed.values()]
     text = to_text(out_layout, header, rows)
-    if values.output == "-":
+    if values.output == "-" and out_layout.binary:
+        sys.stdout.buffer.write(text)
+    elif values.output == "-":
         sys.stdout.write(text)
     else:
         write_text(values.output, text)

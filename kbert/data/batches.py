@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Rows are sorted by length within this many batches: even lengths, and still a random order.
 GROUP = 50
@@ -44,7 +46,7 @@ def epoch_batches(
     """
     steps = steps_per_epoch(rows, batch_size)
     found = order(rows, seed, epoch) if shuffle else np.arange(rows, dtype=np.int32)
-    table = np.full(steps * batch_size, -1, np.int32)
+    table: np.ndarray = np.full(steps * batch_size, -1, np.int32)
     table[:rows] = found
     table = table.reshape(steps, batch_size)
     if lengths is None or not shuffle:
@@ -115,6 +117,8 @@ def training_batches(
         weights: what each row counts [R] float32; None is 1.
         slices: how many elements a step has, one for each replica in `slices.mine`.
     """
+    import tensorflow as tf  # not above: the step in JAX reads `Slices`, and needs none
+
     count = len(targets)
     steps = steps_per_epoch(count, batch_size)
     stop = steps * epochs if stop is None else stop
@@ -148,7 +152,11 @@ def training_batches(
         safe = tf.maximum(rows, 0)
         texts = {name: tf.gather(values, safe) for name, values in columns.items()}
         counted = tf.where(rows >= 0, tf.gather(counts, safe), 0.0)
-        return preprocess(texts), tf.gather(goal, safe), counted
+        features = preprocess(texts)
+        if slices.static:
+            share = full // slices.replicas
+            features = {n: tf.ensure_shape(x, [share, *x.shape[1:]]) for n, x in features.items()}
+        return features, tf.gather(goal, safe), counted
 
     dataset = tf.data.Dataset.range(start * local, stop * local)
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -10,7 +10,7 @@ import pathlib
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from kbert import registry
 from kbert.errors import BadInput, nearest
@@ -25,11 +25,13 @@ class Table:
         where: the file, for messages.
         columns: name -> values, as the file has them.
         lines: for each row the line of the file it ends on, from 1.
+        unit: "line", or "row" where a file has no lines and `lines` counts rows.
     """
 
     where: str
     columns: Mapping[str, Sequence[Any]]
     lines: Sequence[int]
+    unit: str = "line"
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -52,15 +54,30 @@ class Table:
         """
         values = self.column(name)
         for line, value in zip(self.lines, values, strict=True):
+            place = f"{self.where}: {self.unit} {line}: {name}"
             if not isinstance(value, str):
-                raise BadInput(
-                    f"{self.where}: line {line}: {name}: found {value!r}, expected a string"
-                )
+                raise BadInput(f"{place}: found {_shown(value)}, expected a string")
             if not encodable(value):
+                raise BadInput(f"{place}: holds half a surrogate pair, expected text")
+        return list(values)
+
+    def labels(self, name: str) -> list[Any]:
+        """One column of labels, as the file has them.
+
+        Raises:
+            BadInput: no such column, or a null in it; names the line.
+        """
+        values = self.column(name)
+        for line, value in zip(self.lines, values, strict=True):
+            if value is None:
                 raise BadInput(
-                    f"{self.where}: line {line}: {name}: holds half a surrogate pair, expected text"
+                    f"{self.where}: {self.unit} {line}: {name}: found null, expected a label"
                 )
         return list(values)
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +89,14 @@ class Format:
         keeps_columns: whether an answer written in it stands beside the columns that were read.
         read: (text, where) -> Table.
         write: (column names, rows, file) -> None.
+        binary: whether `read` takes bytes for text, and `write` a file of bytes.
     """
 
     suffix: str
     keeps_columns: bool
-    read: Callable[[str, str], Table]
-    write: Callable[[Sequence[str], Sequence[Mapping[str, Any]], TextIO], None]
+    read: Callable[[Any, str], Table]
+    write: Callable[[Sequence[str], Sequence[Mapping[str, Any]], Any], None]
+    binary: bool = False
 
 
 def format_of(path: str | os.PathLike[str], name: str | None = None) -> Format:
@@ -110,16 +129,23 @@ def read_table(path: str | os.PathLike[str], format_name: str | None = None) -> 
     where = "standard input" if str(path) == "-" else str(path)
     if str(path) == "-" and not format_name:
         raise BadInput("standard input: say its format by --format")
-    text = decode(_bytes(path), where)
-    if not text:
+    raw = file_bytes(path)
+    layout = format_of(path, format_name) if raw else None
+    content: Any = raw if layout is not None and layout.binary else decode(raw, where)
+    if layout is None or not content:  # a byte-order mark alone is no content either
         raise BadInput(f"{where}: empty file")
-    table = format_of(path, format_name).read(text, where)
+    table = layout.read(content, where)
     if not len(table):
         raise BadInput(f"{where}: no rows")
     return table
 
 
-def _bytes(path: str | os.PathLike[str]) -> bytes:
+def file_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file, unpacked if its name ends in `.gz`; `-` is standard input.
+
+    Raises:
+        BadInput: no such file, or one that cannot be read.
+    """
     if str(path) == "-":
         return sys.stdin.buffer.read()
     file = pathlib.Path(path)
@@ -153,7 +179,7 @@ def decode(raw: bytes, where: str) -> str:
     Raises:
         BadInput: UTF-16, NUL bytes, invalid UTF-8.
     """
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if _utf16(raw[:400]):
         raise BadInput(f"{where}: looks like UTF-16, expected UTF-8")
     if b"\0" in raw:
         line = raw[: raw.index(b"\0")].count(b"\n") + 1
@@ -165,6 +191,14 @@ def decode(raw: bytes, where: str) -> str:
         raise BadInput(
             f"{where}: line {line}: byte 0x{raw[error.start]:02x} is not UTF-8"
         ) from None
+
+
+def _utf16(head: bytes) -> bool:
+    """A byte-order mark, or a NUL for one half of nearly every letter and none for the other."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    few, many = sorted((head[::2].count(0), head[1::2].count(0)))
+    return len(head) > 3 and few == 0 and many > 0.4 * len(head)
 
 
 def encodable(text: str) -> bool:
@@ -207,15 +241,15 @@ def from_rows(
     return Table(where, columns, [line for line, _ in rows])
 
 
-def to_text(layout: Format, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as the text of a file of that format."""
-    out = io.StringIO()
+def to_text(layout: Format, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The rows as the content of a file of that format: a string, or bytes if it is binary."""
+    out: Any = io.BytesIO() if layout.binary else io.StringIO()
     layout.write(header, rows, out)
     return out.getvalue()
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes the text of a file whole; packed if the name ends in `.gz`, as `read_table` reads."""
-    raw = text.encode("utf-8")
+def write_text(path: str | os.PathLike[str], text: str | bytes) -> None:
+    """Writes the content of a file whole; packed if the name ends in `.gz`."""
+    raw = text.encode("utf-8") if isinstance(text, str) else text
     # no time in the header: same rows, same bytes
     write_whole(path, gzip.compress(raw, mtime=0) if str(path).endswith(".gz") else raw)

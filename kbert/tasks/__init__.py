@@ -26,7 +26,10 @@ class Task(abc.ABC):
         recipe: recipe fields -> value where this task differs from the defaults.
         head_kind: which of a family's `architectures` and head names the head is stored as.
         problem_type: of a Hugging Face config, where several tasks share that head.
+        pipeline_tag: what the Hub calls the task.
         signature: "classify" or "regress" if TensorFlow Serving has a call for such answers.
+        own_labels: names of the outputs where the data name none; labels are then not asked for.
+        figure: what `plot` draws, which is also the name of its file; "" if it draws nothing.
     """
 
     name: str
@@ -36,7 +39,10 @@ class Task(abc.ABC):
     recipe: Mapping[str, Any] = {}
     head_kind: str = ""
     problem_type: str | None = None
+    pipeline_tag: str = ""
     signature: str | None = None
+    own_labels: tuple[str, ...] = ()
+    figure: str = ""
 
     @abc.abstractmethod
     def preprocess(
@@ -106,8 +112,38 @@ class Task(abc.ABC):
             BadInput: class weights are asked for and the task has no classes.
         """
         if class_weights:
-            raise BadInput(f"--class_weights: the task {self.name} has no classes to weigh")
+            raise BadInput(f"--class_weights: the task {self.name} takes none")
         return np.ones(len(targets), np.float32)
+
+    def summary(self, labels: Sequence[str]) -> str:
+        """What it answers, as the end of a sentence, for the model card."""
+        return f"one of {len(labels)} labels: {', '.join(f'`{label}`' for label in labels)}"
+
+    def check_labels(self, values: Sequence[Any], where: str, lines: Sequence[int]) -> None:
+        """Looks at a column before labels are taken from it. Raises BadInput naming the line."""
+        return
+
+    def errors(
+        self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, Sequence[Any]]:
+        """Columns of R values: `gold`, `predicted`, more that helps, `loss`, and `wrong` (bool)."""
+        raise BadInput(f"the task {self.name} does not list its errors")
+
+    def breakdown(
+        self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, Any]:
+        """Numbers behind the metrics, for the report; JSON values."""
+        return {}
+
+    def plot(
+        self,
+        axes: Any,
+        answers: Mapping[str, np.ndarray],
+        targets: np.ndarray,
+        labels: Sequence[str],
+    ) -> None:
+        """Draws `figure` on Matplotlib axes that stand alone; may change the figure's size."""
+        return
 
 
 call_as(__name__, "kbert.catalog:tasks")

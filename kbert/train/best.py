@@ -26,16 +26,23 @@ class Best:
         rows: how many there are to train on.
         dev: rows with `targets` to be judged on, or None: then each epoch is better than the last.
         output: the run directory, None to write nothing.
+        cut_share: share of the training rows that were cut to `max_length`.
 
     Attributes:
         metrics: of the best epoch so far, None before the first.
     """
 
     def __init__(
-        self, model: Any, recipe: Recipe, rows: int, dev: Any, output: pathlib.Path | None
+        self,
+        model: Any,
+        recipe: Recipe,
+        rows: int,
+        dev: Any,
+        output: pathlib.Path | None,
+        cut_share: float = 0.0,
     ) -> None:
         self.model, self.recipe, self.rows, self.dev = model, recipe, rows, dev
-        self.output = output
+        self.output, self.cut_share = output, cut_share
         self.name = recipe.schedule.metric or model.task.best
         self.metrics: dict[str, Any] | None = None
         self._answers: Mapping[str, np.ndarray] | None = None
@@ -102,9 +109,9 @@ class Best:
             max_length=self.model.max_length,
             facts={
                 "best": dict(metrics),
-                "history": list(history),
                 "train_rows": self.rows,
                 "dev_rows": len(self.dev or ()),
+                "skipped_steps": int(np.array(self.model.optimizer.skipped_steps)),
                 "seconds": round(seconds, 1),
             },
         )
@@ -113,5 +120,12 @@ class Best:
     def _save(self, metrics: Mapping[str, Any]) -> None:
         if self.output is None:
             return
-        text = card(self.model, self.recipe, metrics, self.rows, len(self.dev or ()))
+        text = card(
+            self.model,
+            self.recipe,
+            metrics,
+            self.rows,
+            len(self.dev or ()),
+            cut_share=self.cut_share,
+        )
         self.model.save(self.output / "model", card=text)

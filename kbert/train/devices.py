@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kbert.errors import BadInput
@@ -22,6 +23,10 @@ def configure(*, deterministic: bool = False, threads: int = 0) -> None:
         deterministic: same inputs, same bits.
         threads: cores to use; 0 is all that this process may use.
     """
+    if keras.backend.backend() == "jax":
+        with contextlib.suppress(RuntimeError):  # already running
+            # TensorFlow would take the memory of the GPU, and computes nothing on it
+            tf.config.set_visible_devices([], "GPU")
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     cores = threads or len(os.sched_getaffinity(0))
@@ -39,16 +44,28 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
         name: "one" is the first GPU, else the CPU; "mirrored" all devices of this machine;
             "multiworker" all machines that TF_CONFIG lists; "tpu" the TPU that TPU_NAME names or
             this machine holds; "auto" the first of tpu, multiworker, mirrored (from two GPUs on)
-            and one that the surroundings ask for.
+            and one that the surroundings ask for. Under JAX all but "one" is all JAX devices of
+            this machine.
+
+    Returns:
+        The strategy under whose scope a model to train is made; under JAX the default one.
 
     Raises:
-        BadInput: TF_CONFIG is no cluster, or there is no TPU.
+        BadInput: TF_CONFIG is no cluster, this worker's port is taken, there is no TPU, or JAX is
+            to run on several machines.
     """
+    if keras.backend.backend() == "jax":
+        _choose_jax(name)
+        return tf.distribute.get_strategy()
     if name == "auto":
         name = _found()
     if name == "multiworker":
-        _check_cluster(os.environ.get("TF_CONFIG", ""))
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        here = _check_cluster(os.environ.get("TF_CONFIG", ""))
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BadInput(f"--devices=multiworker: {here}: {reason}") from None
     if name == "tpu":
         return tpu(os.environ.get("TPU_NAME", "local"))
     if name == "mirrored":
@@ -82,36 +99,71 @@ def tpu(address: str, resolver: Any = None) -> tf.distribute.Strategy:
 def _found() -> str:
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
         return "tpu"
-    if os.environ.get("TF_CONFIG") and len(_workers(os.environ["TF_CONFIG"])) > 1:
+    if len(_workers(_cluster())) > 1:
         return "multiworker"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one"
 
 
-def _workers(text: str) -> list[str]:
-    with contextlib.suppress(ValueError, AttributeError):
-        cluster = json.loads(text).get("cluster", {})
-        return [*cluster.get("chief", []), *cluster.get("worker", [])]
-    return []
+def _choose_jax(name: str) -> None:
+    """Which devices `kbert.step.jax` is going to use.
+
+    Raises:
+        BadInput: JAX has no such devices.
+    """
+    import jax
+
+    if name == "multiworker" or (name == "auto" and len(_workers(_cluster())) > 1):
+        raise BadInput(
+            "--devices=multiworker: not with KERAS_BACKEND=jax, which runs on one machine; set "
+            "KERAS_BACKEND=tensorflow, or leave TF_CONFIG out"
+        )
+    kind = jax.local_devices()[0].platform
+    if name == "tpu" and kind != "tpu":
+        raise BadInput(f"--devices=tpu: JAX found {kind} devices only")
+    jax.config.update("jax_default_device", jax.local_devices()[0] if name == "one" else None)
 
 
-def _check_cluster(text: str) -> None:
-    """Raises BadInput unless TF_CONFIG lists workers and says which one this is."""
-    form = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
+def _cluster() -> Any:
     try:
-        value = json.loads(text or "null")
+        return json.loads(os.environ.get("TF_CONFIG") or "null")
     except ValueError:
-        value = None
-    task = value.get("task") if isinstance(value, dict) else None
-    workers = _workers(text)
-    if not workers or not isinstance(task, dict) or not isinstance(task.get("index"), int):
-        raise BadInput(
-            f"--devices=multiworker: TF_CONFIG: found {text[:80] or 'nothing'!r}, expected {form}"
-        )
-    if not 0 <= task["index"] < len(workers):
-        raise BadInput(
-            f"--devices=multiworker: TF_CONFIG: task index {task['index']}, expected 0 to "
-            f"{len(workers) - 1}"
-        )
+        return None
+
+
+def _workers(config: Any) -> list[tuple[str, int, str]]:
+    """(type, index, address) of every worker in a TF_CONFIG; none if it is no such thing."""
+    cluster = config.get("cluster") if isinstance(config, dict) else None
+    found = []
+    for kind in ("chief", "worker"):
+        listed = cluster.get(kind, []) if isinstance(cluster, dict) else []
+        if not isinstance(listed, list) or not all(isinstance(place, str) for place in listed):
+            return []
+        found += [(kind, index, place) for index, place in enumerate(listed)]
+    return found
+
+
+def _check_cluster(text: str) -> str:
+    """The address of this worker, if TF_CONFIG lists workers and says which one this is.
+
+    Raises:
+        BadInput: it does not.
+    """
+    form = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
+    config = _cluster()
+    workers = _workers(config)
+    task = config.get("task") if isinstance(config, dict) else None
+    if not workers or not isinstance(task, dict) or type(task.get("index")) is not int:
+        found = repr(text[:80]) if text else "nothing"
+        raise BadInput(f"--devices=multiworker: TF_CONFIG: found {found}, expected {form}")
+    mine = (task.get("type"), task["index"])
+    for kind, index, place in workers:
+        if mine == (kind, index):
+            return place
+    known = ", ".join(f"{kind} {index}" for kind, index, _ in workers)
+    raise BadInput(
+        f"--devices=multiworker: TF_CONFIG: task: found {mine[0]} {mine[1]}, expected one of the "
+        f"cluster: {known}"
+    )
 
 
 def is_chief(current: tf.distribute.Strategy) -> bool:

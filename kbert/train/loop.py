@@ -133,7 +133,14 @@ class _Run:
         with model.distribute_strategy.scope():
             model.compile(optimizer_of(recipe, self.total))
             model.optimizer.build(model.trainable_variables)
-        self.best = Best(model, recipe, len(rows), dev, self.output if self.chief else None)
+        self.best = Best(
+            model,
+            recipe,
+            len(rows),
+            dev,
+            self.output if self.chief else None,
+            cut_share=float(np.mean(self.lengths > model.max_length)),
+        )
         self.stepper = stepper(model, schedule.accumulate)
 
     def go(self) -> Result:

@@ -145,14 +145,14 @@ class Recipe:
         for name, value in (("beta_1", self.optimizer.beta_1), ("beta_2", self.optimizer.beta_2)):
             if value >= 1:
                 raise BadInput(f"--{name}: found {value}, expected below 1")
-        for name, value, choices in (
+        for name, chosen, choices in (
             ("optimizer", self.optimizer.optimizer, OPTIMIZERS),
             ("decay", self.schedule.decay, DECAYS),
             ("dtype", self.model.dtype, DTYPES),
             ("devices", self.run.devices, DEVICES),
         ):
-            if value not in choices:
-                raise BadInput(f"--{name}: unknown {value!r}{nearest(value, choices)}")
+            if chosen not in choices:
+                raise BadInput(f"--{name}: unknown {chosen!r}{nearest(chosen, choices)}")
         if self.schedule.accumulate > self.schedule.batch_size:
             raise BadInput(
                 f"--accumulate: found {self.schedule.accumulate}, expected at most the batch "

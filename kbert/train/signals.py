@@ -1,13 +1,39 @@
-"""Ctrl-C and SIGTERM as a request: the step ends, the state is saved, then the run stops."""
+"""Ctrl-C and SIGTERM: in a run a request to save and stop, elsewhere an end that cleans up."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; like Ctrl-C it passes every `except Exception` and runs every `finally`."""
+
+
+@contextlib.contextmanager
+def sigterm_cleans_up() -> Iterator[None]:
+    """Within its block SIGTERM raises `Terminated`, so that nothing half-written is left.
+
+    Outside the main thread, where Python hands out no signals, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def came(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, came)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class StopRequest:
@@ -35,7 +61,9 @@ class StopRequest:
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None: a handler that was not set from Python, which cannot be given back
+            if handler is not None:
+                signal.signal(number, handler)
         self._before = {}
 
     def __exit__(

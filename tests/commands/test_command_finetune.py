@@ -59,7 +59,8 @@ def test_a_run_and_the_same_again(run_kbert, tiny_model, data):
     assert "8 training rows, 2 labels: roads, tap, water" in done.err
     for entry in report["history"]:
         assert f"epoch {entry['epoch']}: train_loss {entry['train_loss']:.4f}, " in done.err
-    assert sorted(p.name for p in run.iterdir()) == ["checkpoints", "flags.txt", "model", "report"]
+    found = sorted(p.name for p in run.iterdir())
+    assert found == ["checkpoints", "flags.txt", "logs", "model", "report"]
 
     # what comes out knows its columns and labels, and scores as it says
     model = kbert.load(run / "model")
@@ -77,9 +78,9 @@ def test_a_run_and_the_same_again(run_kbert, tiny_model, data):
     assert (again.code, again.out) == (0, done.out)
     assert "0 examples in 0:00" in again.err
     after = digest(run)
-    report_files = {"report/metrics.json", "report/history.png"}
-    assert {k: v for k, v in after.items() if k not in report_files} == {
-        k: v for k, v in before.items() if k not in report_files
+    told = ("report/", "logs/")  # how long it took, for one
+    assert {k: v for k, v in after.items() if not k.startswith(told)} == {
+        k: v for k, v in before.items() if not k.startswith(told)
     }
 
     # a run goes on where it was moved to, but not with other flags
@@ -135,3 +136,149 @@ def test_check_output(tmp_path):
         check_output(tmp_path, recipe.replace(**free))
     with pytest.raises(BadInput, match=r"these flags differ: --labels, --seed \(there: --seed=0\)"):
         check_output(tmp_path, recipe.replace(seed=1, labels=("a", "b")))
+
+
+def glue(folder):
+    """STS-B and CoLA, of a few rows, in the official layout; dev of CoLA has another name."""
+    header = (
+        "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore"
+    )
+    rows = [f"{i}\ta\tb\tc\t1\tn\tn\tThe tap {i}\tA tap\t{i / 2}" for i in range(8)]
+    (folder / "STS-B").mkdir(parents=True)
+    for part in ("train", "dev"):
+        (folder / "STS-B" / f"{part}.tsv").write_text("\n".join([header, *rows, ""]))
+    (folder / "CoLA").mkdir()
+    rows = [f"gj04\t{i % 2}\t\tThe tap is {i}." for i in range(8)]
+    for part in ("train", "dev.of-mine"):
+        (folder / "CoLA" / f"{part}.tsv").write_text("\n".join([*rows, ""]))
+    return folder
+
+
+def test_a_data_set_sets_everything_but_what_is_given(run_kbert, tiny_model, tmp_path):
+    folder = glue(tmp_path / "glue")
+    run = tmp_path / "run"
+    flags = [
+        f"--model={tiny_model}",
+        "--dataset=glue/stsb",
+        f"--data_dir={folder}",
+        "--max_length=16",
+        "--epochs=1",
+        "--learning_rate=5e-5",  # the default of the program, and not of the data set
+        f"--output={run}",
+    ]
+    done = run_kbert("finetune", *flags)
+    assert done.code == 0, done.err
+    said = (run / "flags.txt").read_text().splitlines()
+    for line in (
+        f"--train={folder}/STS-B/train.tsv",
+        "--text=sentence1,sentence2",
+        "--label=score",
+        "--task=regression",
+        "--metric=pearson",
+        "--learning_rate=5e-05",
+        "--max_length=16",
+        "--epochs=1",
+    ):
+        assert line in said
+    assert "8 training rows\n" in done.err
+    model = kbert.load(run / "model")
+    assert (model.task.name, model.text_inputs) == ("regression", ("text", "text_pair"))
+    # both ways to say the same run again
+    for again in (flags, [f"--flagfile={run}/flags.txt"]):
+        repeated = run_kbert("finetune", *again)
+        assert (repeated.code, repeated.out) == (0, done.out)
+        assert "0 examples in 0:00" in repeated.err
+    names = {path.name for path in (run / "report").iterdir()}
+    assert names == {"metrics.json", "history.png", "lengths.png", "scatter.png"}
+    scored = run_kbert(
+        "evaluate", f"--model={run}/model", "--dataset=glue/stsb", f"--data_dir={folder}/STS-B"
+    )
+    found, trained = json.loads(scored.lines[-1]), json.loads(done.out)
+    assert list(found) == ["pearson", "spearman", "mse", "loss", "examples"]
+    assert found["mse"] == pytest.approx(trained["mse"], rel=1e-5)
+
+
+def test_a_file_of_a_data_set_by_another_name(run_kbert, tiny_model, tmp_path):
+    folder = glue(tmp_path / "glue")
+    flags = [
+        f"--model={tiny_model}",
+        "--dataset=glue/cola",
+        f"--data_dir={folder}",
+        "--max_length=16",
+        "--smoke",
+        f"--output={tmp_path}/run",
+    ]
+    done = run_kbert("finetune", *flags)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == (
+        f"kbert: error: --dataset=glue/cola: no file {folder}/CoLA/dev.tsv (or with .gz behind it)"
+        "; found dev.of-mine.tsv, which --dev=... would name"
+    )
+    assert not (tmp_path / "run").exists()
+    done = run_kbert("finetune", *flags, f"--dev={folder}/CoLA/dev.of-mine.tsv", "--batch_size=8")
+    assert done.code == 0, done.err
+    assert "8 training rows, 2 labels: 0, 1" in done.err
+    assert kbert.load(tmp_path / "run" / "model").columns == {"text": "sentence", "label": "label"}
+
+
+def test_several_labels_a_row_from_parquet(run_kbert, tiny_model, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    texts = ["The tap drips", "A pothole", "Brown water on the road", "Hello"] * 2
+    labels = [["water", "home"], ["road"], ["water", "road"], []] * 2
+    pq.write_table(pa.table({"text": texts, "tags": labels}), tmp_path / "rows.parquet")
+    run = tmp_path / "run"
+    done = run_kbert(
+        "finetune",
+        f"--model={tiny_model}",
+        "--task=multi_label",
+        f"--train={tmp_path}/rows.parquet",
+        f"--dev={tmp_path}/rows.parquet",
+        "--label=tags",
+        "--max_length=16",
+        "--epochs=1",
+        "--batch_size=8",
+        f"--output={run}",
+    )
+    assert done.code == 0, done.err
+    model = kbert.load(run / "model")
+    assert model.labels == ("home", "road", "water")
+    assert set(model.options["thresholds"]) == set(model.labels)
+    scored = run_kbert("evaluate", f"--model={run}/model", f"--data={tmp_path}/rows.parquet")
+    found = json.loads(scored.lines[-1])
+    assert found["micro_f1"] == json.loads(done.out)["micro_f1"]
+
+    # answers beside the columns, in a table of the same kind
+    done = run_kbert(
+        "predict",
+        f"--model={run}/model",
+        f"--input={tmp_path}/rows.parquet",
+        f"--output={tmp_path}/answers.parquet",
+    )
+    assert done.code == 0, done.err
+    answers = pq.read_table(tmp_path / "answers.parquet").to_pydict()
+    assert answers["tags"] == labels
+    assert [name.split("|") if name else [] for name in answers["label"]] == [
+        [name for name, on in zip(model.labels, row, strict=True) if on]
+        for row in answers["predicted"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--dataset=glue/mprc", "--data_dir=x"],
+            "--dataset: unknown data set 'glue/mprc'; did you mean 'glue/mrpc'",
+        ),
+        (["--dataset=glue/rte"], "--data_dir is missing: the folder that holds RTE/train.tsv"),
+        (["--dataset=glue/rte", "--data_dir=/no"], "--data_dir=/no: no such directory"),
+        (["--train=a.tsv", "--data_dir=/no"], "--data_dir: needs --dataset, the data set whose"),
+        (["--dataset=glue/ax", "--data_dir=/"], "--dataset=glue/ax: its official rows have no"),
+    ],
+)
+def test_data_sets_that_are_refused(run_kbert, tiny_model, tmp_path, flags, message):
+    done = run_kbert("finetune", f"--model={tiny_model}", f"--output={tmp_path}/run", *flags)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1].startswith(f"kbert: error: {message}")
+    assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 from safetensors.numpy import save_file
 
 import kbert
@@ -18,16 +19,18 @@ from kbert.checkpoints.huggingface import Directory
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig, parameter_counts
 from kbert.encoder import INPUTS
 from kbert.layers.heads import MaskedLM, NextSentence, Span
+from kbert.tasks import Task
 from kbert.text import WordPieceTokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "day", "night", "##s"]
 
 # task -> (input name -> texts, the label of each)
-EXAMPLES = {}
-DEFAULT = (
-    {"text": ["good day", "bad days", "good", "bad night night"]},
-    ["yes", "no", "yes", "no"],
-)
+TEXTS = {"text": ["good day", "bad days", "good", "bad night night"]}
+EXAMPLES = {
+    "regression": (TEXTS, [1.5, "-0.25", 2, "1e-1"]),
+    "multi_label": (TEXTS, ["joy|light", "", ["gloom", "joy"], "gloom"]),
+}
+DEFAULT = (TEXTS, ["yes", "no", "yes", "no"])
 
 
 def tiny(family: str, **changes) -> EncoderConfig:
@@ -180,7 +183,8 @@ def targets_are_found(name: str) -> None:
     """Labels come out in one order however the rows are turned; targets one a row."""
     run = Tiny(name)
     assert run.task.labels_of(list(reversed(run.column))) == run.labels
-    assert len(set(run.labels)) == len(run.labels) >= 2
+    assert run.labels == run.task.own_labels or len(run.labels) >= 2
+    assert len(set(run.labels)) == len(run.labels)
     assert len(run.targets) == run.rows
     turned = run.task.targets(run.column[::-1], run.labels, "labels", range(run.rows))
     assert np.array_equal(turned, run.targets[::-1])
@@ -279,6 +283,31 @@ def evaluate_gives_fractions(name: str) -> None:
             assert math.isclose(float(metric.result()), found[metric.name], abs_tol=1e-6)
 
 
+def answers_can_be_looked_into(name: str) -> None:
+    """Tuned options are JSON, lower no metric and decode; errors, breakdown and plot have rows."""
+    run = Tiny(name)
+    logits = run.logits()
+    answers = {k: v.numpy() for k, v in run.task.decode(logits, run.labels).items()}
+    plain = run.task.evaluate(answers, run.targets, run.labels)
+    options = run.task.tune(answers, run.targets, run.labels)
+    assert json.loads(json.dumps(options)) == options
+    tuned = {k: v.numpy() for k, v in run.task.decode(logits, run.labels, options).items()}
+    assert set(tuned) == set(answers)
+    assert run.task.evaluate(tuned, run.targets, run.labels)[run.task.best] >= plain[run.task.best]
+    breakdown = run.task.breakdown(answers, run.targets, run.labels)
+    assert json.loads(json.dumps(breakdown)) == breakdown
+    if type(run.task).errors is not Task.errors:
+        errors = run.task.errors(answers, run.targets, run.labels)
+        assert {"gold", "predicted", "loss", "wrong"} <= set(errors)
+        assert {len(values) for values in errors.values()} == {run.rows}
+        assert math.isclose(float(np.mean(errors["loss"])), plain["loss"], rel_tol=1e-5)
+    if run.task.figure:
+        axes = Figure().subplots()
+        run.task.plot(axes, answers, run.targets, run.labels)
+        assert axes.get_title()
+        assert axes.get_xlabel()
+
+
 def rows_do_not_touch(name: str) -> None:
     """A row alone gives the logits that it gives among others."""
     run = Tiny(name)
@@ -302,5 +331,6 @@ TASK_CHECKS = (
     loss_can_be_learned,
     decode_is_batch_first,
     evaluate_gives_fractions,
+    answers_can_be_looked_into,
     rows_do_not_touch,
 )

@@ -16,7 +16,7 @@ def batches(**options):
     )
     return [
         ([text.decode() for text in fields["text"].numpy()], targets.numpy().tolist())
-        for fields, targets in dataset
+        for fields, targets, _ in dataset
     ]
 
 

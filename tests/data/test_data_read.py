@@ -254,11 +254,11 @@ def test_missing_file_names_the_nearest(tmp_path):
         assert str(caught.value) == f"{tmp_path}/{asked}: no such file{clause}"
 
 
-@pytest.mark.parametrize(("name", "suffix"), [("a.parquet", ".parquet"), ("a", ""), ("a.gz", "")])
+@pytest.mark.parametrize(("name", "suffix"), [("a.xlsx", ".xlsx"), ("a", ""), ("a.gz", "")])
 def test_unknown_suffix(refusal, name, suffix):
     raw = gzip.compress(b"x\n") if name.endswith(".gz") else b"x\n"
     assert refusal(name, raw).startswith(
-        f"found the suffix '{suffix}', expected one of .csv, .jsonl, .tsv, .txt"
+        f"found the suffix '{suffix}', expected one of .csv, .jsonl, .parquet, .tsv, .txt"
     )
 
 
