@@ -10,10 +10,10 @@ from keras import ops
 
 from kbert.config import EncoderConfig
 from kbert.errors import BadInput
-from kbert.layers.attention import PaddedRows
 from kbert.layers.block import Block
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.heads import pooler
+from kbert.layers.rows import FlatRows, PaddedRows
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -31,11 +31,13 @@ class Encoder(keras.Model):
             [B, T] int32. The mask defaults to ones, the segments to zeros.
         hidden_states: also return the vectors after the embeddings and after every block.
         attentions: also return the attention probabilities of every block.
+        flat: drop the padding before the blocks and put it back behind them. The same answers,
+            faster where rows differ in length, and on a CPU; for shapes that need not be static.
 
     Returns:
         dict of `sequence_output` [B, T, D]; `pooled_output` [B, D] if the config has a pooler;
         on request `hidden_states`, a list of [B, T, D], and `attentions`, a list of
-        [B, N, T, T] float32.
+        [B, N, T, T] float32. What they hold at padding means nothing.
 
     Raises:
         BadInput: an input is missing, has another rank, or T is above max_position_embeddings.
@@ -52,10 +54,18 @@ class Encoder(keras.Model):
     def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "encoder", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.config, self.seed = config, seed
-        self.embeddings = Embeddings(config, seed, name="embeddings")
-        self.blocks = [Block(config, i, seed) for i in range(config.num_hidden_layers)]
+        self.embeddings = self.new_embeddings()
+        self.blocks = [self.new_block(i) for i in range(config.num_hidden_layers)]
         self.pooler = pooler(config, seed) if config.pooler else None
         self.build(None)
+
+    def new_embeddings(self) -> Embeddings:
+        """The first layer, not yet built; a subclass may give another."""
+        return Embeddings(self.config, self.seed, name="embeddings")
+
+    def new_block(self, index: int) -> Block:
+        """One block, not yet built; a subclass may give another."""
+        return Block(self.config, index, self.seed)
 
     def build(self, input_shape: Any = None) -> None:
         width = self.config.hidden_size
@@ -72,24 +82,22 @@ class Encoder(keras.Model):
         training: bool | None = None,
         hidden_states: bool = False,
         attentions: bool = False,
+        flat: bool = False,
     ) -> dict[str, Any]:
         """See the class."""
         ids, mask, types = _inputs(inputs)
-        rows = PaddedRows.of(mask)
-        width = self.config.hidden_size
-        shape = (rows.batch, rows.length, width)
-        x = ops.reshape(self.embeddings(ids, types, training=training), (-1, width))
+        rows = FlatRows.of(mask) if flat else PaddedRows.of(mask)
+        x = rows.enter(self.embeddings(ids, types, training=training))
         states, weights = [x], []
         for block in self.blocks:
             x, probabilities = block(x, rows=rows, training=training, probabilities=attentions)
             states.append(x)
             weights.append(probabilities)
-        sequence = ops.reshape(x, shape)
-        outputs: dict[str, Any] = {"sequence_output": sequence}
+        outputs: dict[str, Any] = {"sequence_output": rows.leave(x)}
         if self.pooler is not None:
-            outputs["pooled_output"] = self.pooler(sequence[:, 0])
+            outputs["pooled_output"] = self.pooler(rows.first(x))
         if hidden_states:
-            outputs["hidden_states"] = [ops.reshape(state, shape) for state in states]
+            outputs["hidden_states"] = [rows.leave(state) for state in states]
         if attentions:
             outputs["attentions"] = weights
         return outputs

@@ -1,8 +1,7 @@
-"""Multi-head self-attention over tokens that lie flat, [B*T, D], and see each other in rows."""
+"""Multi-head self-attention over tokens that lie in one list and see each other in rows."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -10,44 +9,35 @@ from keras import ops
 
 from kbert.config import EncoderConfig
 from kbert.layers.noise import dense, dropout
+from kbert.layers.rows import HIDDEN, FlatRows, PaddedRows, Rows
 
-# Added to the score of a key that may not be seen; far below any score, and finite in float32.
-HIDDEN = -1e9
-
-
-@dataclasses.dataclass
-class PaddedRows:
-    """Where the rows are when every row has T slots.
-
-    Blocks see tokens as one flat list; only attention needs to know the rows, and asks here.
-
-    Attributes:
-        batch, length: B and T, numbers or scalar tensors.
-        bias: [B, 1, 1, T] float32, 0 for a real token and `HIDDEN` for padding.
-    """
-
-    batch: Any
-    length: Any
-    bias: Any
-
-    @classmethod
-    def of(cls, attention_mask: Any) -> PaddedRows:
-        """Reads B, T and the padding from a mask [B, T], 1 for real tokens."""
-        batch, length = ops.shape(attention_mask)[0], ops.shape(attention_mask)[1]
-        bias = (1.0 - ops.cast(attention_mask, "float32")) * HIDDEN
-        return cls(batch, length, bias[:, None, None, :])
-
-    def heads(self, flat: Any, count: int, size: int) -> Any:
-        """[B*T, N*H] -> [B, N, T, H]."""
-        rows = ops.reshape(flat, (self.batch, self.length, count, size))
-        return ops.transpose(rows, (0, 2, 1, 3))
-
-    def flat(self, heads: Any, width: int) -> Any:
-        """[B, N, T, H] -> [B*T, N*H]."""
-        return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, width))
+__all__ = ["HIDDEN", "FlatRows", "JoinedAttention", "PaddedRows", "SelfAttention"]
 
 
-class SelfAttention(keras.layers.Layer):
+class _Attention(keras.layers.Layer):
+    """What is the same however query, key and value come about."""
+
+    def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
+        super().__init__(name="attention", **kwargs)
+        self.config = config
+
+    def call(
+        self, x: Any, rows: Rows, training: bool | None = None, probabilities: bool = False
+    ) -> Any:
+        """x [M, D] -> ([M, D], probabilities [B, N, T, T] float32 or None)."""
+        query, key, value = self.heads(x, rows)
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        weights = ops.softmax(ops.cast(scores, "float32") + rows.bias, axis=-1)
+        dropped = self.drop(ops.cast(weights, value.dtype), training=training)
+        context = rows.flat(ops.matmul(dropped, value), self.config.hidden_size)
+        return self.project(context), (rows.probabilities(weights) if probabilities else None)
+
+    def heads(self, x: Any, rows: Rows) -> tuple[Any, Any, Any]:
+        """x [M, D] -> query (scaled by 1/sqrt(H)), key, value, each in rows of N heads."""
+        raise NotImplementedError
+
+
+class SelfAttention(_Attention):
     """`softmax(Q K^T / sqrt(H) + bias) V`, joined over N heads, then a dense layer.
 
     Padding is hidden as a key only; padded positions still attend and get vectors. The softmax
@@ -57,8 +47,7 @@ class SelfAttention(keras.layers.Layer):
     """
 
     def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
-        super().__init__(name="attention", **kwargs)
-        self.config = config
+        super().__init__(config, **kwargs)
         width = config.hidden_size
         self.query = dense(config, width, seed, f"{place}/attention/query")
         self.key = dense(config, width, seed, f"{place}/attention/key")
@@ -71,16 +60,50 @@ class SelfAttention(keras.layers.Layer):
             layer.build((None, self.config.hidden_size))
         self.built = True
 
-    def call(
-        self, x: Any, rows: PaddedRows, training: bool | None = None, probabilities: bool = False
-    ) -> Any:
-        """x [B*T, D] -> ([B*T, D], probabilities [B, N, T, T] float32 or None)."""
+    def heads(self, x: Any, rows: Rows) -> tuple[Any, Any, Any]:
+        """x [M, D] -> query (scaled by 1/sqrt(H)), key, value, each in rows of N heads."""
         count, size = self.config.attention.num_attention_heads, self.config.head_size
-        query = rows.heads(self.query(x) * (size**-0.5), count, size)
-        key = rows.heads(self.key(x), count, size)
-        value = rows.heads(self.value(x), count, size)
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        weights = ops.softmax(ops.cast(scores, "float32") + rows.bias, axis=-1)
-        dropped = self.drop(ops.cast(weights, value.dtype), training=training)
-        context = rows.flat(ops.matmul(dropped, value), self.config.hidden_size)
-        return self.project(context), (weights if probabilities else None)
+        return (
+            rows.heads(self.query(x) * (size**-0.5), count, size),
+            rows.heads(self.key(x), count, size),
+            rows.heads(self.value(x), count, size),
+        )
+
+
+class JoinedAttention(_Attention):
+    """The same for inference: one dense layer gives query, key and value, 1/sqrt(H) folded in.
+
+    One large product is faster than three, and needs the vectors only once. `join` makes its
+    weights from those of a `SelfAttention`.
+    """
+
+    def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        width = config.hidden_size
+        self.joined = dense(config, 3 * width, seed, f"{place}/attention/joined")
+        self.project = dense(config, width, seed, f"{place}/attention/output")
+        self.drop = dropout(config.dropout.attention, seed, f"{place}/attention/probabilities")
+
+    def build(self, shape: Any = None) -> None:
+        for layer in (self.joined, self.project):
+            layer.build((None, self.config.hidden_size))
+        self.built = True
+
+    def join(self, source: SelfAttention) -> None:
+        """Takes the weights of `source`: three kernels side by side, the query's scaled."""
+        scales = (self.config.head_size**-0.5, 1.0, 1.0)
+        parts = (source.query, source.key, source.value)
+        for mine, name in ((self.joined.kernel, "kernel"), (self.joined.bias, "bias")):
+            theirs = [
+                ops.convert_to_numpy(getattr(part, name)).astype("float32") * scale
+                for part, scale in zip(parts, scales, strict=True)
+            ]
+            mine.assign(ops.concatenate(theirs, axis=-1))
+        self.project.kernel.assign(source.project.kernel)
+        self.project.bias.assign(source.project.bias)
+
+    def heads(self, x: Any, rows: Rows) -> tuple[Any, Any, Any]:
+        """x [M, D] -> query (scaled by 1/sqrt(H)), key, value, each in rows of N heads."""
+        count, size = self.config.attention.num_attention_heads, self.config.head_size
+        joined = self.joined(x)
+        return tuple(rows.heads(joined, count, size, part, 3) for part in range(3))  # type: ignore[return-value]

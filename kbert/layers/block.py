@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from kbert.config import EncoderConfig
-from kbert.layers.attention import PaddedRows, SelfAttention
+from kbert.layers.attention import SelfAttention
 from kbert.layers.noise import dense, dropout, norm
+from kbert.layers.rows import Rows
 
 
 def activation(name: str) -> Callable[[Any], Any]:
@@ -58,7 +59,7 @@ class Block(keras.layers.Layer):
         self.built = True
 
     def call(
-        self, x: Any, rows: PaddedRows, training: bool | None = None, probabilities: bool = False
+        self, x: Any, rows: Rows, training: bool | None = None, probabilities: bool = False
     ) -> Any:
         """x [B*T, D] -> ([B*T, D], attention probabilities or None)."""
         attended, weights = self.attention(

@@ -1,37 +1,36 @@
-"""Writes BASE/N: tokenizer, network and decoding as one graph under `serving_default`."""
+"""Writes BASE/N: tokenizer, network and decoding as one graph, checked before it appears."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kbert.errors import BadInput, nearest
 from kbert.files import whole_directory, write_json
 from kbert.model import TextModel
-from kbert.savedmodel.check import check_ops
+from kbert.savedmodel import warmup
+from kbert.savedmodel.check import check
+from kbert.savedmodel.rewrite import Network
+from kbert.savedmodel.signatures import DEFAULT, Served, Trainable
 
-VARIANTS = ("float32",)
+log = logging.getLogger("kbert")
 
-
-class Served(tf.Module):
-    """What is saved: the model's own `answer` over string tensors, its variables and tables."""
-
-    def __init__(self, model: TextModel) -> None:
-        super().__init__(name="kbert")
-        self.tokenizer = model.tokenizer
-        self.weights = [variable.value for variable in model.variables]
-        signature = {
-            name: tf.TensorSpec([None], tf.string, name=name) for name in model.text_inputs
-        }
-        # the names of the arguments become the names of the served inputs
-        self.serve = tf.function(lambda **fields: model.answer(fields)).get_concrete_function(
-            **signature
-        )
+# What is measured decides: float32 with variables, bfloat16 with constants (docs/serving.md)
+VARIANTS: dict[str, Callable[[TextModel], Served]] = {
+    "float32": lambda model: Served(model, Network(model)),
+    "bfloat16": lambda model: Served(model, Network(model, dtype="bfloat16", freeze=True)),
+    "trainable": lambda model: Trainable(model, Network(model, dtype=None, flat=False)),
+}
+# How far an answer may be from the model's own; times the largest score where that is above 1
+TOLERANCE = 1e-5
 
 
 def next_version(base: pathlib.Path) -> int:
@@ -40,6 +39,17 @@ def next_version(base: pathlib.Path) -> int:
         return 1
     numbers = [int(p.name) for p in base.iterdir() if re.fullmatch(r"\d+", p.name)]
     return max(numbers, default=0) + 1
+
+
+def paths_of(base: pathlib.Path, variants: Sequence[str]) -> dict[str, pathlib.Path]:
+    """Where the next export of these variants goes.
+
+    The first becomes BASE/N, where servers look. Each other one becomes BASE/VARIANT/N, of the
+    same N: servers pass over names that are no number, and BASE/VARIANT is a base path itself.
+    """
+    number = max(next_version(folder) for folder in (base, *(base / name for name in VARIANTS)))
+    folders = [base, *(base / name for name in variants[1:])]
+    return {name: folder / str(number) for name, folder in zip(variants, folders, strict=True)}
 
 
 def export(
@@ -52,25 +62,93 @@ def export(
     Args:
         model: with its text inputs, which become the inputs of `serving_default`, [R] string.
         base: the model's base path; the export becomes BASE/N, N one above what is there.
-        variants: "float32".
+        variants: the one to serve, then others, which become BASE/VARIANT/N: "float32",
+            "bfloat16" (half types inside, faster), "trainable" (loads and trains without kbert).
 
     Returns:
-        The path of the new version. It appears whole, by a rename.
+        The path of the new version to serve. All appear whole, by renames, or none does.
 
     Raises:
-        BadInput: an unknown variant, a base path that is a file, or an op that servers lack.
+        BadInput: an unknown or repeated variant, a base path that is a file, an answer that
+            differs from the model's, or anything else that `kbert check-export` refuses.
     """
+    return export_all(model, base, variants)[variants[0]]
+
+
+def export_all(
+    model: TextModel,
+    base: str | os.PathLike[str],
+    variants: Sequence[str] = ("float32",),
+) -> dict[str, pathlib.Path]:
+    """As `export`; returns the path of every variant."""
     for variant in variants:
         if variant not in VARIANTS:
             raise BadInput(f"unknown variant {variant!r}{nearest(variant, VARIANTS)}")
+    if not variants or len(set(variants)) != len(variants):
+        raise BadInput(f"variants: found {list(variants)}, expected one or more different ones")
     base = pathlib.Path(base)
     if base.exists() and not base.is_dir():
         raise BadInput(f"{base}: is a file, expected the directory that holds the versions")
-    served = Served(model)
-    target = base / str(next_version(base))
-    with whole_directory(target) as folder:
-        tf.saved_model.save(served, str(folder), signatures={"serving_default": served.serve})
-        settings: dict[str, Any] = {**model.settings, "labels": list(model.labels)}
-        write_json(folder / "kbert.json", settings)
-        check_ops(folder)
-    return target
+    paths = paths_of(base, variants)
+    with contextlib.ExitStack() as folders:
+        # left in turn, so that the one that servers take up appears last
+        for variant, path in paths.items():
+            _write(model, variant, folders.enter_context(whole_directory(path)))
+    return paths
+
+
+def _write(model: TextModel, variant: str, folder: pathlib.Path) -> None:
+    served = VARIANTS[variant](model)
+    differences, sizes = compare(model, served)
+    shown = ", ".join(f"{name} {value:.2g}" for name, value in differences.items())
+    log.info("%s: largest difference to the model itself: %s", variant, shown)
+    if variant != "bfloat16":
+        _refuse(variant, differences, sizes)
+    tf.saved_model.save(served.root, str(folder), signatures=served.signatures)
+    settings: dict[str, Any] = {
+        **model.settings,
+        "labels": list(model.labels),
+        "variant": variant,
+        "largest_difference": differences,
+    }
+    write_json(folder / "kbert.json", settings)
+    warmup.write(folder, list(served.signatures), model.text_inputs)
+    found = check(folder).errors
+    if found:
+        raise BadInput(f"{variant}: the export would not serve: {'; '.join(found)}")
+
+
+def compare(model: TextModel, served: Served) -> tuple[dict[str, float], dict[str, float]]:
+    """How far an export is from the model itself, over the warm-up texts.
+
+    Each text is asked among others and alone.
+
+    Returns:
+        The largest difference of each float output, and its largest size.
+    """
+    texts = warmup.samples(model.text_inputs)
+    # not compiled: it is asked once
+    answers = model.answer({name: tf.constant(values) for name, values in texts.items()})
+    expected = {name: value.numpy() for name, value in answers.items() if value.dtype.is_floating}
+    sizes = {name: float(np.abs(value).max()) for name, value in expected.items()}
+    found = dict.fromkeys(expected, 0.0)
+    rows = len(next(iter(texts.values())))
+    for part in (slice(0, rows), *(slice(row, row + 1) for row in range(rows))):
+        fields = {name: tf.constant(values[part]) for name, values in texts.items()}
+        outputs = served.signatures[DEFAULT](**fields)
+        for name, value in expected.items():
+            gap = float(np.abs(outputs[name].numpy() - value[part]).max())
+            # not max(): a NaN must stay
+            found[name] = gap if not gap <= found[name] else found[name]
+    return found, sizes
+
+
+def _refuse(variant: str, differences: dict[str, float], sizes: dict[str, float]) -> None:
+    """Raises BadInput if an answer is further off than float32 explains."""
+    for name, gap in differences.items():
+        bound = TOLERANCE * max(1.0, sizes[name])
+        if not gap <= bound:
+            raise BadInput(
+                f"{variant}: {name} differ from the model's own by {gap:.3g}, expected at most "
+                f"{bound:.3g}"
+            )

@@ -11,8 +11,9 @@ import tensorflow as tf
 import kbert
 from kbert.errors import BadInput
 from kbert.savedmodel import export as module
-from kbert.savedmodel.check import check_ops, ops_of, signatures_of
+from kbert.savedmodel.check import read_proto, signatures_of
 from kbert.savedmodel.export import export, next_version
+from kbert.savedmodel.ops import ops_of, refused
 
 SHORT = "Water leaks."
 MIXED = [
@@ -52,23 +53,9 @@ print(json.dumps({"answers": found, "loaded": loaded}))
 
 
 @pytest.fixture(scope="module")
-def single(tiny_classifier):
-    return kbert.load(tiny_classifier)
-
-
-@pytest.fixture(scope="module")
-def paired(tiny_classifier):
-    return kbert.load(tiny_classifier, inputs=("text", "text_pair"))
-
-
-@pytest.fixture(scope="module")
-def exported(single, paired, tmp_path_factory):
+def exported(exports):
     """The paths of an export of one text and of one of pairs."""
-    base = tmp_path_factory.mktemp("exports")
-    return {
-        "single": export(single, base / "single"),
-        "paired": export(paired, base / "paired"),
-    }
+    return {"single": exports["float32"], "paired": exports["paired"]}
 
 
 def names(folder):
@@ -129,17 +116,21 @@ def test_a_fresh_process_gives_the_answers_of_predict(exported, single, paired, 
 
 def test_signatures(exported):
     outputs = {
-        "label": "string (None,)",
-        "probabilities": "float32 (None, 3)",
-        "scores": "float32 (None, 3)",
+        "label": "string [-1]",
+        "probabilities": "float32 [-1, 3]",
+        "scores": "float32 [-1, 3]",
     }
     for name, inputs in (("single", ["text"]), ("paired", ["text", "text_pair"])):
-        loaded = tf.saved_model.load(str(exported[name]))
-        assert signatures_of(loaded) == {
-            "serving_default": {
-                "inputs": dict.fromkeys(inputs, "string (None,)"),
-                "outputs": outputs,
-            }
+        assert signatures_of(exported[name]) == {
+            "serving_default": {"inputs": dict.fromkeys(inputs, "string [-1]"), "outputs": outputs},
+            "classify": {
+                "inputs": {"inputs": "string [-1]"},
+                "outputs": {"classes": "string [-1, 3]", "scores": "float32 [-1, 3]"},
+            },
+            "encode": {
+                "inputs": dict.fromkeys(inputs, "string [-1]"),
+                "outputs": {"mean": "float32 [-1, 32]", "pooled": "float32 [-1, 32]"},
+            },
         }
 
 
@@ -168,15 +159,22 @@ def test_signature_on_disk(exported):
     }
 
 
-def test_ops_are_those_of_a_stock_server(exported):
-    found = ops_of(exported["single"])
+def test_ops_are_those_of_a_stock_server(exported, goldens):
+    found = ops_of(read_proto(exported["single"]))
     assert {"MatMul", "Softmax"} <= found
     assert len([op for op in found if "Wordpiece" in op]) == 1
+    known = (goldens / "serving" / "tensorflow-2.20.ops.txt").read_text().split()
+    text = (goldens / "serving" / "tensorflow-text-2.20.ops.txt").read_text().split()
+    assert sorted(found - {*known, *text}) == []
     assert [op for op in found if op.startswith("TFText>") or "PyFunc" in op] == []
+    assert refused(read_proto(exported["single"])) == []
 
 
 def test_settings_beside(exported, single):
     found = json.loads((exported["single"] / "kbert.json").read_text())
+    differences = found.pop("largest_difference")
+    assert set(differences) == {"probabilities", "scores"}
+    assert 0 <= differences["probabilities"] <= 1e-5
     assert found == {
         "kbert_version": kbert.__version__,
         "task": "classification",
@@ -184,6 +182,7 @@ def test_settings_beside(exported, single):
         "columns": {"text": "sentence", "label": "topic"},
         "max_length": 32,
         "labels": ["library", "roads", "water"],
+        "variant": "float32",
     }
     paired = json.loads((exported["paired"] / "kbert.json").read_text())
     assert paired["inputs"] == ["text", "text_pair"]
@@ -200,18 +199,24 @@ def test_next_version_is_one_above_the_highest(tmp_path):
     assert next_version(tmp_path) == 11
 
 
+class Constant:
+    """Stands in for the network, for tests of folders alone."""
+
+    def __init__(self, model):
+        self.root = tf.Module()
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        def serving_default(text):
+            return {"n": tf.strings.length(text)}
+
+        self.signatures = {"serving_default": serving_default.get_concrete_function()}
+
+
 @pytest.fixture
 def quick(monkeypatch):
-    """Exports a constant in place of the network, for tests of folders alone."""
-
-    class Constant(tf.Module):
-        def __init__(self, model):
-            super().__init__()
-            self.serve = tf.function(lambda text: {"n": tf.size(text)}).get_concrete_function(
-                tf.TensorSpec([None], tf.string, name="text")
-            )
-
-    monkeypatch.setattr(module, "Served", Constant)
+    """Exports a constant in place of the network."""
+    monkeypatch.setattr(module, "VARIANTS", {"float32": Constant, "bfloat16": Constant})
+    monkeypatch.setattr(module, "compare", lambda model, served: ({}, {}))
 
 
 def test_versions_count_up_beside_other_names(tmp_path, single, quick):
@@ -223,11 +228,34 @@ def test_versions_count_up_beside_other_names(tmp_path, single, quick):
     assert export(single, str(base)) == base / "2"
     assert names(base) == ["1", "2", "models.config", "notes"]
     assert (base / "1" / "saved_model.pb").stat().st_mtime_ns == before
-    expected = ["assets", "fingerprint.pb", "kbert.json", "saved_model.pb", "variables"]
-    assert names(base / "2") == expected
+    expected = ["assets", "assets.extra", "batching_params.pbtxt", "fingerprint.pb", "kbert.json"]
+    assert names(base / "2") == [*expected, "saved_model.pb", "variables"]
 
 
-@pytest.mark.parametrize("when", ["check_ops", "write_json"])
+def test_other_variants_lie_beside(tmp_path, single, quick):
+    base = tmp_path / "base"
+    assert export(single, base) == base / "1"
+    assert module.export_all(single, base, ["float32", "bfloat16"]) == {
+        "float32": base / "2",
+        "bfloat16": base / "bfloat16" / "2",
+    }
+    assert (names(base), names(base / "bfloat16")) == (["1", "2", "bfloat16"], ["2"])
+    # one number for all, above any that is there
+    assert export(single, base, ["bfloat16"]) == base / "3"
+    assert json.loads((base / "3" / "kbert.json").read_text())["variant"] == "bfloat16"
+    (base / "bfloat16" / "9").mkdir()
+    assert export(single, base) == base / "10"
+
+
+def test_repeated_variant(tmp_path, single, quick):
+    with pytest.raises(BadInput) as caught:
+        export(single, tmp_path / "base", ["float32", "float32"])
+    expected = "found ['float32', 'float32'], expected one or more different ones"
+    assert str(caught.value) == f"variants: {expected}"
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("when", ["check", "write_json"])
 def test_an_export_that_fails_half_way_leaves_nothing(tmp_path, single, quick, monkeypatch, when):
     export(single, tmp_path / "base")
 
@@ -252,58 +280,26 @@ def test_base_is_a_file(tmp_path, single, quick):
     assert base.read_text() == "mine"
 
 
-def test_unknown_variant(tmp_path, single, quick):
+def test_unknown_variant(tmp_path, single):
     with pytest.raises(BadInput) as caught:
-        export(single, tmp_path / "base", ["float32", "flot32"])
-    assert str(caught.value) == "unknown variant 'flot32'; did you mean 'float32'?"
+        export(single, tmp_path / "base", ["float32", "trainabel"])
+    assert str(caught.value) == "unknown variant 'trainabel'; did you mean 'trainable'?"
     assert names(tmp_path) == []
 
 
-class Offending(tf.Module):
-    """Holds an op that a stock server lacks."""
+def test_an_export_that_answers_otherwise_is_refused(tmp_path, single, monkeypatch):
+    """Weights that are rewritten wrongly must not reach a server."""
+    from kbert.layers.attention import JoinedAttention
 
-    def __init__(self, op):
-        super().__init__()
-        self.serve = tf.function(op).get_concrete_function(tf.TensorSpec([None], tf.string))
+    before = JoinedAttention.join
 
+    def wrong(self, source):
+        before(self, source)
+        self.joined.bias.assign_add(np.full(self.joined.bias.shape, 0.5, np.float32))
 
-def python_function(text):
-    return {"n": tf.py_function(lambda t: t, [text], tf.string)}
-
-
-def text_library(text):
-    import tensorflow_text as tft
-
-    return {"n": tft.WhitespaceTokenizer().tokenize(text).flat_values}
-
-
-def read_file(text):
-    return {"n": tf.io.read_file(text[0])}
-
-
-@pytest.mark.parametrize(
-    ("function", "op"),
-    [
-        (python_function, "EagerPyFunc"),
-        (text_library, "TFText>WhitespaceTokenizeWithOffsetsV2"),
-        (read_file, "ReadFile"),
-    ],
-)
-def test_ops_that_a_server_lacks_are_refused(tmp_path, single, monkeypatch, function, op):
-    monkeypatch.setattr(module, "Served", lambda model: Offending(function))
-    with pytest.raises(BadInput, match=f"ops that a stock server lacks: {op}$") as caught:
-        export(single, tmp_path)
+    monkeypatch.setattr(JoinedAttention, "join", wrong)
+    with pytest.raises(BadInput) as caught:
+        export(single, tmp_path / "base")
     assert "\n" not in str(caught.value)
-    assert names(tmp_path) == []
-
-
-def test_ops_inside_functions_are_seen(tmp_path):
-    """An op in a branch stands in the library of functions, not in the graph."""
-
-    def branch(text):
-        read = lambda: tf.io.read_file(text[0])  # noqa: E731
-        return {"n": tf.cond(tf.size(text) > 3, read, lambda: tf.constant(""))}
-
-    tf.saved_model.save(Offending(branch), str(tmp_path / "1"), signatures=Offending(branch).serve)
-    with pytest.raises(BadInput, match="ReadFile"):
-        check_ops(tmp_path / "1")
+    assert str(caught.value).startswith("float32: probabilities differ from the model's own by 0.")
+    assert names(tmp_path / "base") == []

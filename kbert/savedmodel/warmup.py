@@ -1,0 +1,161 @@
+"""Requests that a server replays before it takes traffic, and the sizes that it may batch to."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kbert.errors import BadInput
+from kbert.files import write_whole
+
+# A batch is filled up to the next of these, so that a server meets few different sizes
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+# TensorFlow Serving refuses a version with more
+MOST_RECORDS = 1000
+WARMUP = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
+BATCHING = "batching_params.pbtxt"
+
+TEXTS = (
+    "Good.",
+    "The bus was late again this morning.",
+    "",
+    "Is the library open on Sunday, and may I bring back two books there?",
+    "naïve café, Straße, 東京 🙂 & <b>bold</b>",
+    "WHY HAS NOBODY ANSWERED?!",
+    "A long walk along the river, past the old mill and over the second bridge, takes about an "
+    "hour if the path is dry; after rain, take the road.",
+    "no",
+    "It cost 12.50 (not 1,250) on 3/4/2021.",
+)
+# as long as a text gets before it is cut, for all but the longest of models
+_WORDS = 120
+
+
+def long_text(index: int = 0) -> str:
+    """One text of 120 words."""
+    words = " ".join(TEXTS).split()
+    return " ".join(words[(index + i) % len(words)] for i in range(_WORDS))
+
+
+def samples(names: Sequence[str]) -> dict[str, list[str]]:
+    """Texts of all kinds by input name, what an export is compared on."""
+    texts = [*TEXTS, long_text()]
+    return {name: texts[i:] + texts[:i] for i, name in enumerate(names)}
+
+
+def batches(names: Sequence[str]) -> Iterator[dict[str, list[str]]]:
+    """Every batch size with short texts and with long ones."""
+    for size in BATCH_SIZES:
+        for texts in (TEXTS, [long_text(i) for i in range(4)]):
+            yield {
+                name: [texts[(row + i) % len(texts)] for row in range(size)]
+                for i, name in enumerate(names)
+            }
+
+
+def example(fields: Mapping[str, str]) -> Any:
+    """A tf.Example of one row."""
+    made = tf.train.Example()
+    for name, text in fields.items():
+        made.features.feature[name].bytes_list.value.append(text.encode("utf-8"))
+    return made
+
+
+def examples(fields: Mapping[str, Sequence[str]]) -> list[Any]:
+    """A tf.Example for each row of some columns."""
+    rows = zip(*fields.values(), strict=True)
+    return [example(dict(zip(fields, row, strict=True))) for row in rows]
+
+
+def requests(signatures: Sequence[str], names: Sequence[str]) -> list[Any]:
+    """A PredictionLog for every signature and batch.
+
+    Args:
+        signatures: "classify" and "regress" are asked by tf.Examples, all others by strings.
+        names: of the string inputs.
+    """
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    logs = []
+    for signature in signatures:
+        for fields in batches(names):
+            log = prediction_log_pb2.PredictionLog()
+            if signature in ("classify", "regress"):
+                part = log.classify_log if signature == "classify" else log.regress_log
+                part.request.input.example_list.examples.extend(examples(fields))
+            else:
+                part = log.predict_log
+                for name, texts in fields.items():
+                    part.request.inputs[name].CopyFrom(tf.make_tensor_proto(texts, tf.string))
+            part.request.model_spec.signature_name = signature
+            logs.append(log)
+    return logs
+
+
+def write(folder: pathlib.Path, signatures: Sequence[str], names: Sequence[str]) -> None:
+    """Writes the warm-up file and the batching file of an export."""
+    path = folder / WARMUP
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for log in requests(signatures, names):
+            writer.write(log.SerializeToString())
+    sizes = "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
+    write_whole(
+        folder / BATCHING,
+        f"max_batch_size {{ value: {BATCH_SIZES[-1]} }}\n"
+        "batch_timeout_micros { value: 1000 }\n"
+        "max_enqueued_batches { value: 100 }\n"
+        f"{sizes}"
+        "pad_variable_length_inputs: false\n",
+    )
+
+
+def read(path: str | os.PathLike[str]) -> list[Any]:
+    """The PredictionLogs of a warm-up file.
+
+    Raises:
+        BadInput: a record that does not parse, or more than a server takes.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    logs = []
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog()
+            log.ParseFromString(record)
+            logs.append(log)
+    except (DecodeError, tf.errors.OpError):
+        raise BadInput(
+            f"{path}: record {len(logs) + 1}: found no PredictionLog in a TFRecord"
+        ) from None
+    if len(logs) > MOST_RECORDS:
+        raise BadInput(f"{path}: found {len(logs)} records, expected at most {MOST_RECORDS}")
+    return logs
+
+
+def asked(log: Any) -> tuple[str, dict[str, Any]]:
+    """(signature, inputs as tensors) of a PredictionLog, as a server would run it.
+
+    Raises:
+        BadInput: a kind that kbert does not write.
+    """
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = log.predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(v)) for name, v in request.inputs.items()}
+    elif kind in ("classify_log", "regress_log"):
+        request = getattr(log, kind).request
+        rows = [row.SerializeToString() for row in request.input.example_list.examples]
+        inputs = {"inputs": tf.constant(np.array(rows, object), tf.string)}
+    else:
+        raise BadInput(
+            f"found a warm-up request of kind {kind}, expected predict_log, "
+            "classify_log or regress_log"
+        )
+    return request.model_spec.signature_name or "serving_default", inputs

@@ -1,0 +1,165 @@
+"""Both layouts of a batch give the same answers, gradients and probabilities."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert.config import AttentionConfig, DropoutConfig, EmbeddingConfig, EncoderConfig
+from kbert.encoder import Encoder
+from kbert.layers.attention import JoinedAttention, SelfAttention
+from kbert.layers.rows import HIDDEN, FlatRows, PaddedRows
+
+CONFIG = EncoderConfig(
+    family="bert",
+    hidden_size=12,
+    num_hidden_layers=2,
+    intermediate_size=20,
+    embedding=EmbeddingConfig(50, 16),
+    attention=AttentionConfig(3),
+    initializer_range=0.5,
+)
+
+
+def mask_of(lengths, width):
+    return (np.arange(width)[None] < np.array(lengths)[:, None]).astype(np.int32)
+
+
+def features(lengths, width, seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        "input_ids": generator.integers(0, 50, (len(lengths), width)).astype(np.int32),
+        "attention_mask": mask_of(lengths, width).reshape(len(lengths), width),
+        "token_type_ids": generator.integers(0, 2, (len(lengths), width)).astype(np.int32),
+    }
+
+
+LENGTHS = [[5], [3, 7], [7, 3, 1], [4, 4, 4, 4], [9, 1, 2, 8, 5, 5, 1], [1], [2, 2, 2]]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    made = Encoder(CONFIG, seed=3)
+    generator = np.random.default_rng(1)
+    for weight in made.weights:
+        weight.assign(weight + generator.normal(0, 0.1, weight.shape))
+    return made
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("spare", [0, 3])
+def test_flat_gives_what_padded_gives(encoder, lengths, spare):
+    batch = features(lengths, max(lengths) + spare)
+    padded = encoder(batch, hidden_states=True, attentions=True)
+    flat = encoder(batch, hidden_states=True, attentions=True, flat=True)
+    real = batch["attention_mask"][:, :, None]
+    assert set(flat) == set(padded)
+    np.testing.assert_allclose(flat["pooled_output"], padded["pooled_output"], atol=2e-6)
+    both = [[*found["hidden_states"], found["sequence_output"]] for found in (flat, padded)]
+    for found, wanted in zip(*both, strict=True):
+        np.testing.assert_allclose(found * real, wanted * real, atol=5e-6)
+    # padding comes back as zeros
+    assert np.abs(flat["sequence_output"] * (1 - real)).max() == 0
+    seen = real[:, None] * real[:, :, 0][:, None, None]
+    for found, wanted in zip(flat["attentions"], padded["attentions"], strict=True):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted * seen, atol=2e-6)
+
+
+def test_no_rows(encoder):
+    batch = {name: value[:0] for name, value in features([4, 2], 6).items()}
+    found = tf.function(lambda x: encoder(x, flat=True, attentions=True))(batch)
+    assert found["sequence_output"].shape == (0, 6, 12)
+    assert found["pooled_output"].shape == (0, 12)
+    assert found["attentions"][0].shape == (0, 3, 6, 6)
+
+
+def test_a_mask_with_holes(encoder):
+    batch = features([6, 6, 6], 6)
+    batch["attention_mask"] = np.array([[1, 0, 1, 1, 0, 1], [1, 1, 0, 0, 0, 0], [0, 1, 1, 1, 1, 1]])
+    real = batch["attention_mask"][:, :, None]
+    padded = encoder(batch)["sequence_output"] * real
+    flat = encoder(batch, flat=True)["sequence_output"] * real
+    np.testing.assert_allclose(flat, padded, atol=5e-6)
+
+
+def test_short_and_long_share_a_row():
+    rows = FlatRows.of(mask_of([2, 9, 4, 7, 1], 9))
+    # 1 beside 9, 2 beside 7, 4 alone: three rows of ten slots
+    assert rows.bias.shape == (3, 1, 10, 10)
+    free = (np.asarray(rows.bias)[:, 0] == 0).sum(axis=-1)
+    assert set(np.unique(rows.bias)) == {0.0, np.float32(HIDDEN)}
+    assert free.tolist() == [
+        [9] * 9 + [1],
+        [7] * 7 + [2] * 2 + [1],
+        [4] * 4 + [6] * 6,
+    ]
+
+
+def test_there_and_back():
+    mask = mask_of([3, 1, 5, 2], 5)
+    padded = np.random.default_rng(0).normal(size=(4, 5, 12)).astype(np.float32)
+    for rows in (PaddedRows.of(mask), FlatRows.of(mask)):
+        tokens = rows.enter(padded)
+        np.testing.assert_array_equal(
+            np.asarray(rows.leave(tokens)) * mask[:, :, None], padded * mask[:, :, None]
+        )
+        np.testing.assert_array_equal(rows.first(tokens), padded[:, 0])
+        again = rows.flat(rows.heads(tokens, 3, 4), 12)
+        np.testing.assert_array_equal(again, tokens)
+    assert FlatRows.of(mask).enter(padded).shape == (11, 12)
+
+
+def test_parts_lie_side_by_side():
+    mask = mask_of([3, 1, 5], 5)
+    padded = np.random.default_rng(0).normal(size=(3, 5, 36)).astype(np.float32)
+    for rows in (PaddedRows.of(mask), FlatRows.of(mask)):
+        tokens = np.asarray(rows.enter(padded))
+        for part in range(3):
+            alone = rows.heads(tokens[:, part * 12 : part * 12 + 12], 3, 4)
+            np.testing.assert_array_equal(rows.heads(tokens, 3, 4, part, 3), alone)
+
+
+def test_joined_attention():
+    apart = SelfAttention(CONFIG, 0, "block_0")
+    joined = JoinedAttention(CONFIG, 1, "block_0")
+    for layer in (apart, joined):
+        layer.build()
+    generator = np.random.default_rng(5)
+    for weight in apart.weights:
+        weight.assign(generator.normal(0, 0.5, weight.shape))
+    joined.join(apart)
+    mask = mask_of([4, 6], 6)
+    x = generator.normal(size=(2, 6, 12)).astype(np.float32)
+    for rows in (PaddedRows.of(mask), FlatRows.of(mask)):
+        tokens = rows.enter(x)
+        wanted, weights = apart(tokens, rows=rows, probabilities=True)
+        found, again = joined(tokens, rows=rows, probabilities=True)
+        np.testing.assert_allclose(found, wanted, atol=5e-6)
+        np.testing.assert_allclose(again, weights, atol=2e-6)
+
+
+def test_gradients_are_those_of_the_padded_layout(encoder):
+    batch = features([3, 7, 1, 5], 9)
+    wanted = np.random.default_rng(2).normal(size=(4, 12)).astype(np.float32)
+
+    @tf.function
+    def gradients(flat):
+        with tf.GradientTape() as tape:
+            out = encoder(batch, flat=flat, training=False)
+            loss = tf.reduce_sum(out["pooled_output"] * wanted)
+        found = tape.gradient(loss, [v.value for v in encoder.trainable_variables])
+        return [tf.convert_to_tensor(g) for g in found]
+
+    for variable, one, other in zip(
+        encoder.trainable_variables, gradients(False), gradients(True), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=2e-5, err_msg=variable.path)
+
+
+def test_dropout_works_in_the_flat_layout():
+    made = Encoder(CONFIG.replace(dropout=DropoutConfig(0.5, 0.5)), seed=3)
+    batch = features([3, 7, 1], 7)
+    first, second = (made(batch, flat=True, training=True)["pooled_output"] for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
+    assert keras.ops.isfinite(first).numpy().all()
