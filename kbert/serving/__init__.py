@@ -6,6 +6,7 @@
         print(server.predict_url)
 
 Modules, lowest first: `status` (errors with a canonical code), `model` (one loaded version),
-`json_tensor` (JSON in and out), `batching` (the worker thread), `manager` (versions on disk),
-`predict` (what both fronts share), `rest` and `grpc` (the fronts), `server` (all of it together).
+`json_text`, `json_tensor` and `json_examples` (JSON in and out), `batching` (the worker thread),
+`manager` (versions on disk), `messages` and `inference` (what both fronts share), `rest` and `grpc`
+(the fronts), `server` (all of it together).
 """

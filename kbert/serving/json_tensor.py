@@ -8,7 +8,6 @@ because clients match on them.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kbert.serving.json_text import bytes_of, is_base64, json_type, parse, quote
+from kbert.serving.json_text import (
+    base64_bytes,
+    bytes_of,
+    format_error,
+    is_base64,
+    json_type,
+    parse,
+    quote,
+    signature_name,
+)
 from kbert.serving.status import ServingError, invalid_argument
 
 if TYPE_CHECKING:
@@ -55,11 +63,7 @@ class PredictBody:
         self._document: dict[str, Any] = parse(body)
         self.by_row = False
         """Whether the request came in rows, so that the answer goes out in rows."""
-        self.signature_name = self._document.get("signature_name", "")
-        if not isinstance(self.signature_name, str):
-            raise self._error(
-                "not formatted correctly. 'signature_name' key must be a string value."
-            )
+        self.signature_name = signature_name(self._document)
 
     def arrays(self, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
         """The named input arrays of the request.
@@ -91,7 +95,7 @@ class PredictBody:
         raise invalid_argument("Missing 'inputs' or 'instances' key")
 
     def _error(self, text: str) -> ServingError:
-        return invalid_argument("JSON Value: ", quote(self._document), " ", text)
+        return format_error(self._document, text)
 
 
 def _from_rows(rows: list, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
@@ -171,7 +175,7 @@ class _Column:
 
     def __init__(self, spec: TensorSpec) -> None:
         self._spec = spec
-        self._convert = _converter(spec.dtype)
+        self._convert = converter(spec.dtype)
         self._values: list = []
         self._shape: tuple[int, ...] | None = None
         self._size = 0
@@ -241,8 +245,12 @@ def _brackets(shape: Sequence[int]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 
-def _converter(dtype: str) -> Callable[[Any], Any]:
-    """The function that takes one JSON value as a value of this type, or raises."""
+def converter(dtype: str) -> Callable[[Any], Any]:
+    """The function that takes one JSON value as a value of this type, or raises.
+
+    Args:
+        dtype: TensorFlow's name of the type.
+    """
 
     def mismatch(value: Any) -> ServingError:
         return invalid_argument(
@@ -253,7 +261,7 @@ def _converter(dtype: str) -> Callable[[Any], Any]:
         if type(value) is str:
             return bytes_of(value)
         if isinstance(value, dict):
-            return _base64_bytes(value)
+            return base64_bytes(value)
         raise mismatch(value)
 
     def boolean(value: Any) -> bool:
@@ -280,7 +288,8 @@ def _converter(dtype: str) -> Callable[[Any], Any]:
         def decimal(value: Any) -> float:
             if type(value) is int:
                 # Beyond 64 bits a whole number counts as a decimal one.
-                fits = abs(value) <= (largest_whole if abs(value) < 2**64 else largest)
+                whole = -(2**63) <= value < 2**64
+                fits = abs(value) <= (largest_whole if whole else largest)
             elif type(value) is float:
                 fits = abs(value) <= largest or not math.isfinite(value)
             else:
@@ -299,22 +308,6 @@ def _converter(dtype: str) -> Callable[[Any], Any]:
         )
 
     return unknown
-
-
-def _base64_bytes(value: dict) -> bytes:
-    if not is_base64(value):
-        raise invalid_argument(
-            f"JSON Value: {quote(value)} not formatted correctly for base64 data"
-        )
-    text = "".join(value["b64"].split())
-    bare = text.rstrip("=")
-    padding = -len(bare) % 4
-    if len(text) - len(bare) not in (0, padding):
-        raise invalid_argument("Unable to base64 decode")
-    try:
-        return base64.b64decode(bare + "=" * padding, validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid_argument("Unable to base64 decode") from None
 
 
 def answer(outputs: Mapping[str, np.ndarray], dtypes: Mapping[str, str], by_row: bool) -> str:

@@ -1,10 +1,12 @@
-"""Reading JSON text, and quoting a JSON value in an error.
+"""Reading JSON text, the values that every request may hold, and quoting one in an error.
 
 Kept apart from tensors: this knows bytes, offsets and JSON's own types only.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
 from typing import Any
@@ -93,6 +95,39 @@ def is_base64(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
+def base64_bytes(value: dict) -> bytes:
+    """The bytes that an object with the key `b64` carries; padding may be left out.
+
+    Raises:
+        ServingError: the object is none of these, or its text is not base64.
+    """
+    if not is_base64(value):
+        raise format_error(value, "not formatted correctly for base64 data")
+    text = "".join(value["b64"].split())
+    bare = text.rstrip("=")
+    padding = -len(bare) % 4
+    if len(text) - len(bare) not in (0, padding):
+        raise invalid_argument("Unable to base64 decode")
+    try:
+        return base64.b64decode(bare + "=" * padding, validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid_argument("Unable to base64 decode") from None
+
+
+def signature_name(document: dict[str, Any]) -> str:
+    """The signature that a request names; empty if it names none.
+
+    Raises:
+        ServingError: the name is not a string.
+    """
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise format_error(
+            document, "not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return name
+
+
 def json_type(value: Any) -> str:
     """The JSON type of a parsed value, as error texts name it."""
     if value is None:
@@ -112,6 +147,11 @@ def quote(value: Any) -> str:
         if length > _QUOTE_LIMIT:
             return "".join(parts)[:_QUOTE_LIMIT] + "..."
     return "".join(parts)
+
+
+def format_error(value: Any, text: str) -> ServingError:
+    """An INVALID_ARGUMENT error that quotes a value and says what is wrong with it."""
+    return invalid_argument("JSON Value: ", quote(value), " ", text)
 
 
 def _known_words(message: str, text: str, position: int) -> str:

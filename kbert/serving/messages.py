@@ -17,7 +17,7 @@ from tensorflow_serving.apis import (
 )
 
 from kbert.serving.manager import VersionState
-from kbert.serving.model import LoadedModel
+from kbert.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from kbert.serving.status import CODES, ServingError, invalid_argument
 
 METADATA_FIELD = "signature_def"
@@ -87,6 +87,15 @@ def version_of(spec: model_pb2.ModelSpec) -> int | None:
     return spec.version.value if spec.HasField("version") else None
 
 
+def fill_spec(
+    answered: model_pb2.ModelSpec, asked: model_pb2.ModelSpec, model: LoadedModel
+) -> None:
+    """Says in an answer which version and which signature gave it."""
+    answered.name = asked.name
+    answered.version.value = model.version
+    answered.signature_name = asked.signature_name or DEFAULT_SIGNATURE
+
+
 def status_response(
     states: Iterable[VersionState],
 ) -> get_model_status_pb2.GetModelStatusResponse:
@@ -141,4 +150,4 @@ def _as_json(message: Any) -> dict:
 
 def not_implemented(what: str) -> ServingError:
     """The error for a part of the surface that this server does not speak yet."""
-    return ServingError("UNIMPLEMENTED", f"{what} is not implemented by kbert serve; use predict")
+    return ServingError("UNIMPLEMENTED", f"{what} is not implemented by kbert serve")

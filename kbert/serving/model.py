@@ -141,6 +141,19 @@ class LoadedModel:
         if signature is None:
             text = f'Serving signature key "{signature_name}" not found.'
             raise ServingError("FAILED_PRECONDITION", text)
+        return self.call_signature(signature, inputs, output_filter)
+
+    def call_signature(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Iterable[str] = (),
+    ) -> Call:
+        """As `call`, for a signature of this model at hand.
+
+        Raises:
+            ServingError: wrong inputs, wrong outputs.
+        """
         checked = _check_inputs(signature, inputs)
         outputs = _check_outputs(signature, tuple(output_filter))
         return Call(self, signature, checked, outputs)

@@ -1,4 +1,4 @@
-"""The REST front: status, metadata and `:predict` over HTTP."""
+"""The REST front: status, metadata, `:predict`, `:classify` and `:regress` over HTTP."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import zlib
 
 from aiohttp import web
 
-from kbert.serving import json_tensor, messages
-from kbert.serving.batching import Batcher
+from kbert.serving import inference, json_examples, json_tensor, messages
+from kbert.serving.batching import Batcher, Result
 from kbert.serving.manager import Manager
-from kbert.serving.model import DEFAULT_SIGNATURE
+from kbert.serving.model import DEFAULT_SIGNATURE, Call
 from kbert.serving.status import ServingError, invalid_argument
 
 _WHICH = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -77,11 +77,13 @@ class RestFront:
         if request.method == "POST" and (match := _INFERENCE.fullmatch(path)):
             version = _version(match["version"])
             name, label = _decoded(match["name"]), _decoded(match["label"])
-            method = match["method"].lower()
             body = await _body(request)
-            if method != "predict":
-                raise messages.not_implemented(f"The method {method}")
-            return await self._predict(name, version, label, body)
+            answer = {
+                "predict": self._predict,
+                "classify": self._classify,
+                "regress": self._regress,
+            }[match["method"].lower()]
+            return await answer(name, version, label, body)
         if request.method == "GET" and (match := _ABOUT.fullmatch(path)):
             version = _version(match["version"])
             name, label = _decoded(match["name"]), _decoded(match["label"])
@@ -102,18 +104,36 @@ class RestFront:
         if key not in model.signatures:
             raise invalid_argument(f'Serving signature name: "{key}" not found in signature def')
         signature = model.signatures[key]
-        call = model.call(key, parsed.arrays(signature.inputs))
+        # No await lies between finding the version and queueing the request: a version that is
+        # unloaded in between would not wait for it.
+        outputs = await self._run(model.call(key, parsed.arrays(signature.inputs)))
+        types = {output: signature.outputs[output].dtype for output in outputs}
+        return json_tensor.answer(outputs, types, parsed.by_row)
+
+    async def _classify(self, name: str, version: int | None, label: str, body: bytes) -> str:
+        parsed = json_examples.ExamplesBody(body)
+        model = self._manager.model(name, version, label)
+        task = inference.task(model, parsed.signature_name, inference.CLASSIFY)
+        outputs = await self._run(inference.call(model, [task], parsed.examples))
+        result = inference.classification(task, outputs, len(parsed.examples))
+        return json_examples.classification_answer(result)
+
+    async def _regress(self, name: str, version: int | None, label: str, body: bytes) -> str:
+        parsed = json_examples.ExamplesBody(body)
+        model = self._manager.model(name, version, label)
+        task = inference.task(model, parsed.signature_name, inference.REGRESS)
+        outputs = await self._run(inference.call(model, [task], parsed.examples))
+        result = inference.regression(task, outputs, len(parsed.examples))
+        return json_examples.regression_answer(result)
+
+    async def _run(self, call: Call) -> Result:
+        future = self._batcher.submit(call, self._timeout)
         try:
-            # No await lies between finding the version and queueing the request: a version that
-            # is unloaded in between would not wait for it.
-            future = self._batcher.submit(call, self._timeout)
-            outputs = await asyncio.wait_for(future, self._timeout)
+            return await asyncio.wait_for(future, self._timeout)
         except TimeoutError:
             raise ServingError(
                 "DEADLINE_EXCEEDED", f"Request took longer than {self._timeout:g} seconds"
             ) from None
-        types = {output: signature.outputs[output].dtype for output in outputs}
-        return json_tensor.answer(outputs, types, parsed.by_row)
 
 
 async def _body(request: web.BaseRequest) -> bytes:

@@ -3,6 +3,7 @@
 import pathlib
 
 import pytest
+from examples_toy import save_examples_toy
 from serving_toy import Client, add_version, save_toy
 
 from kbert.serving.server import running_server
@@ -29,5 +30,14 @@ def client(toy, tmp_path_factory):
     """A client of one long-lived server of the toy model, version 7."""
     base = tmp_path_factory.mktemp("base")
     add_version(base, "7", toy)
+    with running_server(str(base), "toy", rest_timeout_ms=60000) as server:
+        yield Client(server)
+
+
+@pytest.fixture(scope="session")
+def examples_client(tmp_path_factory):
+    """A client of one long-lived server of the model that takes tf.Examples, version 7."""
+    base = tmp_path_factory.mktemp("examples_base")
+    save_examples_toy(base / "7")
     with running_server(str(base), "toy", rest_timeout_ms=60000) as server:
         yield Client(server)

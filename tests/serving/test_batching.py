@@ -248,3 +248,33 @@ def test_version_is_unloaded_after_its_last_request(tmp_path, toy, toy_two, gate
         assert old.result() == (200, {"predictions": ["one"]})
         assert new.result() == (200, {"predictions": ["two"]})
         eventually(lambda: client.states() == {"2": "AVAILABLE", "1": "END"})
+
+
+def test_requests_with_examples_share_a_run(examples_client, gate, pool):
+    """Those of one signature that wait together run once, as those of predict do."""
+
+    def post(method, signature, values):
+        examples = [{"x": value} for value in values]
+        body = {"signature_name": signature, "examples": examples}
+        return pool.submit(examples_client.post, body, f"/v1/models/toy:{method}")
+
+    def queued(count):
+        eventually(lambda: examples_client.server._batcher._queue.qsize() == count)
+
+    first = post("regress", "regress_column", [0.0])
+    assert gate.waiting.wait(60)
+    scores = []
+    for count, values in enumerate([[1.0], [2.0, 3.0], [4.0]], 1):
+        scores.append(post("regress", "regress", values))
+        queued(count)
+    classes = post("classify", "scores_only", [5.0])
+    queued(4)
+    gate.opened.set()
+    assert first.result() == (200, {"results": [0.0]})
+    assert [future.result() for future in scores] == [
+        (200, {"results": [1.0]}),
+        (200, {"results": [2.0, 3.0]}),
+        (200, {"results": [4.0]}),
+    ]
+    assert classes.result() == (200, {"results": [[["", 5.0], ["", 0.0]]]})
+    assert gate.runs == [[1], [4], [1]]

@@ -95,18 +95,14 @@ SURFACE = [
         400,
         malformed("POST", "/v1/models/toy/versions/7/labels/a:predict"),
     ),
-    # Not spoken yet
+    # The method is that of the path, whatever its letters; the toy takes no tf.Examples.
     (
         "POST",
-        "/v1/models/toy:classify",
-        501,
-        "The method classify is not implemented by kbert serve; use predict",
-    ),
-    (
-        "POST",
-        "/v1/models/toy/versions/7:regress",
-        501,
-        "The method regress is not implemented by kbert serve; use predict",
+        "/v1/models/toy/versions/7:Regress",
+        400,
+        "JSON Value: "
+        + json.dumps(json.loads(BODY), indent=4)
+        + " When method is classify, key 'examples' is expected and was not found",
     ),
 ]
 
