@@ -1,7 +1,8 @@
 """The program `kbert`: finds the command, parses its flags, turns errors into one line.
 
 Results go to standard output, progress and logs to standard error. Exit codes: 0 the thing
-promised exists; 1 a bad input; 2 a usage error; 75 stopped, run again to resume.
+promised exists; 1 a bad input; 2 a usage error; 75 stopped, run again to resume; 130 and 143
+ended by Ctrl-C and SIGTERM with nothing half-written.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from absl import flags
 import kbert
 from kbert import registry
 from kbert.errors import BadInput, Stopped, UsageError, nearest
+from kbert.train.signals import Terminated, sigterm_cleans_up
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        with sigterm_cleans_up():
+            return _run(arguments)
     except UsageError as error:
         return _complain(error, 2)
     except BadInput as error:
@@ -32,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped as error:
         print(f"kbert: {error}", file=sys.stderr)
         return 75
+    except Terminated:
+        return _complain("terminated", 143)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except BrokenPipeError:

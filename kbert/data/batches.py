@@ -159,7 +159,21 @@ def training_batches(
         return features, tf.gather(goal, safe), counted
 
     dataset = tf.data.Dataset.range(start * local, stop * local)
-    return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return mapped(dataset, batch)
+
+
+def mapped(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
+    """A dataset mapped on the host, in order, two elements at a time and a few ahead.
+
+    Without tuning by tf.data: there is nothing to tune, and when such an iterator goes away it
+    may wait for its tuning thread, which sleeps for up to minutes (seen in TensorFlow 2.20).
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    found = dataset.map(function, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return found.with_options(options)
 
 
 def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

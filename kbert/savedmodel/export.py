@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -81,6 +82,12 @@ def export_all(
     variants: Sequence[str] = ("float32",),
 ) -> dict[str, pathlib.Path]:
     """As `export`; returns the path of every variant."""
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise BadInput(
+            f"export: Keras computes with {backend}; save the model and export it with "
+            "KERAS_BACKEND=tensorflow"
+        )
     for variant in variants:
         if variant not in VARIANTS:
             raise BadInput(f"unknown variant {variant!r}{nearest(variant, VARIANTS)}")

@@ -10,7 +10,6 @@ import itertools
 import logging
 import pathlib
 import re
-import shutil
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,15 @@ from safetensors import SafetensorError, safe_open
 
 from kbert.checkpoints.huggingface import check_safetensors
 from kbert.errors import BadInput
-from kbert.files import Unwritable, read_json, whole_directory, write_arrays, write_json
+from kbert.files import (
+    Unwritable,
+    read_json,
+    remove_directory,
+    sweep,
+    whole_directory,
+    write_arrays,
+    write_json,
+)
 
 log = logging.getLogger("kbert")
 
@@ -70,7 +77,8 @@ def save(folder: pathlib.Path, model: Any, step: int, facts: dict[str, Any], kee
         kept = f"; {whole[-1]} is whole" if whole else "; no checkpoint was written before"
         raise Unwritable(place, error.reason, kept) from None
     for old in saved(folder)[:-keep]:
-        shutil.rmtree(old)
+        remove_directory(old)
+    sweep(folder)
 
 
 def restore(folder: pathlib.Path, model: Any) -> dict[str, Any] | None:

@@ -4,11 +4,12 @@ import hashlib
 import json
 import re
 import shutil
-import struct
 
 import numpy as np
 import pytest
+import yaml
 from matplotlib.figure import Figure
+from refusals import message as refused
 from safetensors.numpy import load_file
 
 from kbert.errors import BadInput
@@ -73,26 +74,29 @@ def test_a_broken_run_ends_with_the_bits_of_the_unbroken_one(
     assert report["best"] == result.metrics == {k: v for k, v in best.items() if k != "step"}
     assert re.search(r"^66 examples in \d+:\d\d, [\d,]+ examples/s$", said, re.MULTILINE)
 
-    # so does the plot
-    image = (run / "report" / "history.png").read_bytes()
-    assert image[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">II", image[16:24]) == (1080, 432)
-    left, right = plots[0].axes
-    drawn = {line.get_label(): list(line.get_ydata()) for line in left.get_lines()}
-    assert drawn == {
-        "train": [entry["train_loss"] for entry in result.history],
-        "dev": [entry["loss"] for entry in result.history],
-    }
-    assert list(right.get_lines()[0].get_ydata()) == [e["accuracy"] for e in result.history]
+    # so do the plots, and what lies beside them
+    assert report["metric"] == "accuracy"
+    assert [step for step, _, _ in report["steps"]] == list(range(1, 19))
+    assert sorted(p.name for p in (run / "report").iterdir()) == [
+        "confusion.png",
+        "history.png",
+        "lengths.png",
+        "metrics.json",
+    ]
+    history = plots[0].axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in history[0].get_lines()}
+    assert drawn["train"] == [entry["train_loss"] for entry in result.history]
+    assert drawn["dev"] == [entry["loss"] for entry in result.history]
+    (logs,) = (run / "logs").iterdir()
+    assert logs.name.startswith("events.out.tfevents.")
 
     # the card
     card = (run / "model" / "README.md").read_text()
     header, _, body = card.removeprefix("---\n").partition("\n---\n")
-    assert dict(line.split(": ", 1) for line in header.splitlines()) == {
-        "library_name": "kbert-tf",
-        "pipeline_tag": "text-classification",
-        "tags": "[bert, classification]",
-    }
+    values = yaml.safe_load(header)
+    assert values["library_name"] == "kbert-tf"
+    assert values["pipeline_tag"] == "text-classification"
+    assert values["tags"] == ["bert", "classification"]
     for part, count in (("train", 22), ("dev", 6)):
         sha = hashlib.sha256((tmp_path / f"{part}.tsv").read_bytes()).hexdigest()
         assert f"| {part} | {part}.tsv | {count} | `{sha}` |" in body
@@ -177,7 +181,8 @@ def test_the_best_epoch_is_kept_and_not_the_last(tmp_path, fresh, rows, monkeypa
 
     def scripted(model, dev, **options):
         seen.append({v.path: np.asarray(v) for v in model.head.weights})
-        return {"accuracy": accuracies[len(seen) - 1], "loss": 1.0}
+        metrics = {"accuracy": accuracies[len(seen) - 1], "loss": 1.0}
+        return metrics, model.answers(dev.fields)
 
     monkeypatch.setattr(loop, "evaluate", scripted)
     run = tmp_path / "run"
@@ -222,7 +227,8 @@ def test_smoke_stops_after_three_steps(tmp_path, fresh, rows, capsys):
     assert "12 examples in " in said
     assert (run / "model" / "model.safetensors").is_file()
     assert not (run / "checkpoints").exists()
-    assert sorted(p.name for p in (run / "report").iterdir()) == ["metrics.json"]
+    report = sorted(p.name for p in (run / "report").iterdir())
+    assert report == ["history.png", "lengths.png", "metrics.json"]
 
 
 def test_without_an_output_nothing_is_written(tmp_path, fresh, rows, monkeypatch):
@@ -231,6 +237,13 @@ def test_without_an_output_nothing_is_written(tmp_path, fresh, rows, monkeypatch
     result = train(fresh(), {"train": rows(0, 8)}, recipe)
     assert result.model is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_metric(fresh, rows):
+    recipe = Recipe.of(**{**RECIPE, "epochs": 1}, metric="acuracy")
+    assert refused(train, fresh(), {"train": rows(0, 4), "dev": rows(8, 10)}, recipe) == (
+        "--metric: unknown 'acuracy'; did you mean 'accuracy'?"
+    )
 
 
 @pytest.mark.parametrize(

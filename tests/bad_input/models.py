@@ -1,0 +1,330 @@
+"""Model directories that are refused: no model, damaged weights, another vocabulary."""
+
+import numpy as np
+
+from bad_input.place import (
+    Case,
+    edited,
+    evaluate,
+    export,
+    file,
+    finetune,
+    header,
+    model,
+    other,
+    predict,
+    tensors,
+    tokenize,
+    values,
+    weights,
+)
+
+_MODEL = finetune(model="{p}/model")
+_WEIGHTS = "{p}/model/model.safetensors"
+_AGAIN = "Copy or download the file again, and compare its size with the one at its source."
+_LIES = "The file is damaged, or was written by something else; get it again."
+_QUERY = "encoder__layer__0__attention__self__query__bias"
+_TENSOR = _QUERY.replace("__", ".")
+
+
+def _shorter(name):
+    def change(found):
+        del found[name]
+
+    return change
+
+
+def _other_shape(found):
+    found["encoder.layer.1.output.dense.weight"] = np.zeros((31, 64), np.float32)
+
+
+CASES = [
+    Case(
+        "no_model_at_all",
+        "`--model` is not given.",
+        "--model is missing: Model directory to start from.",
+        "Give a model directory.",
+        finetune(model=None),
+        code=2,
+    ),
+    Case(
+        "missing_model",
+        "The directory is not there.",
+        "{p}/nowhere: no such model directory",
+        "Check the path. Names of the Hugging Face hub are no paths: download the model first.",
+        finetune(model="{p}/nowhere"),
+    ),
+    Case(
+        "predict_without_a_model",
+        "The same for `kbert predict`.",
+        "{p}/nowhere: no such model directory",
+        "After `kbert finetune --output=RUN` the model is RUN/model.",
+        predict(model="{p}/nowhere"),
+    ),
+    Case(
+        "directory_that_is_no_model",
+        "The directory holds something else.",
+        "{p}: no config.json in this directory, so it is no model",
+        "A model directory is one of Hugging Face's; of a run it is RUN/model.",
+        finetune(model="{p}"),
+    ),
+    Case(
+        "no_weights",
+        "The directory holds no weights that kbert reads.",
+        "{p}/model: no model.safetensors in this directory",
+        "Get `model.safetensors` too. Pickled weights (`.bin`) can run code and are not read.",
+        _MODEL,
+        (model(model_safetensors=None),),
+    ),
+    Case(
+        "pickled_weights",
+        "It holds pickled weights only.",
+        "{p}/model: no model.safetensors in this directory; found pytorch_model.bin, which kbert "
+        "does not read",
+        "Have transformers save it again: `save_pretrained` writes safetensors.",
+        _MODEL,
+        (model(model_safetensors=None), file("model/pytorch_model.bin", "x")),
+    ),
+    Case(
+        "evaluate_an_encoder",
+        "The model has no task: it is an encoder that was not fine-tuned.",
+        "{start}: names no task that kbert has; give task=, one of classification, multi_label, "
+        "regression",
+        "`kbert finetune` first, and take RUN/model.",
+        evaluate(model="{start}"),
+    ),
+    Case(
+        "export_an_encoder",
+        "The same for `kbert export`.",
+        "{start}: names no task that kbert has; give task=, one of classification, multi_label, "
+        "regression",
+        "`kbert finetune` first, and take RUN/model.",
+        export(model="{start}"),
+    ),
+    # weights that are cut short
+    Case(
+        "weights_of_no_bytes",
+        "The weights are an empty file.",
+        _WEIGHTS + ": cut short or no safetensors file (0 bytes)",
+        _AGAIN,
+        _MODEL,
+        (weights(lambda raw: b""),),
+    ),
+    Case(
+        "weights_of_two_bytes",
+        "They end before their header begins.",
+        _WEIGHTS + ": cut short or no safetensors file (2 bytes)",
+        _AGAIN,
+        _MODEL,
+        (weights(lambda raw: raw[:2]),),
+    ),
+    Case(
+        "half_a_header",
+        "They end within their header. A pointer of git-lfs, some 130 bytes, reads so too.",
+        _WEIGHTS + ": cut short or no safetensors file (1000 bytes)",
+        "`git lfs pull`, or get the file again.",
+        _MODEL,
+        (weights(lambda raw: raw[:1000]),),
+    ),
+    Case(
+        "truncated_weights",
+        "They end within their data.",
+        _WEIGHTS + ": found 100000 bytes, its header promises {size}",
+        _AGAIN,
+        _MODEL,
+        (weights(lambda raw: raw[:100000]),),
+    ),
+    Case(
+        "weights_with_a_tail",
+        "There is more in the file than its header says.",
+        _WEIGHTS + ": found {more} bytes, its header promises {size}",
+        _AGAIN,
+        _MODEL,
+        (weights(lambda raw: raw + bytes(400)),),
+    ),
+    # headers that lie
+    Case(
+        "a_header_without_end",
+        "The header claims to be 2^60 bytes long.",
+        _WEIGHTS + ": cut short or no safetensors file ({size} bytes)",
+        _LIES,
+        _MODEL,
+        (weights(lambda raw: (1 << 60).to_bytes(8, "little") + raw[8:]),),
+    ),
+    Case(
+        "a_header_that_is_no_json",
+        "The header is no JSON.",
+        _WEIGHTS + ": its safetensors header cannot be read",
+        _LIES,
+        _MODEL,
+        (weights(lambda raw: raw[:8] + b"x" + raw[9:]),),
+    ),
+    Case(
+        "garbage_for_weights",
+        "The file is something else altogether.",
+        _WEIGHTS + ": its safetensors header cannot be read",
+        _LIES,
+        _MODEL,
+        (model(model_safetensors=(50).to_bytes(8, "little") + bytes(range(200))),),
+    ),
+    *(
+        Case(
+            f"a_header_with_{name}",
+            did,
+            f"{_WEIGHTS}: its safetensors header cannot be read",
+            _LIES,
+            _MODEL,
+            (header(**{_QUERY: change}),),
+        )
+        for name, did, change in (
+            ("a_negative_offset", "An offset is negative.", {"data_offsets": [-4, 124]}),
+            ("one_offset", "A tensor has one offset, not two.", {"data_offsets": [128]}),
+            ("offsets_in_words", "Offsets are strings.", {"data_offsets": ["0", "128"]}),
+            ("a_negative_shape", "A dimension is negative.", {"shape": [-32]}),
+        )
+    ),
+    Case(
+        "offsets_beyond_the_file",
+        "A tensor lies beyond the end of the file.",
+        _WEIGHTS + ": found {now} bytes, its header promises {beyond}",
+        _LIES,
+        _MODEL,
+        (header(**{_QUERY: {"data_offsets": [1 << 40, (1 << 40) + 128]}}),),
+    ),
+    Case(
+        "overlapping_tensors",
+        "Two tensors share bytes.",
+        _WEIGHTS + f": not a safetensors file: by its header '{_TENSOR}' starts at byte 0 of the "
+        "data, expected 128",
+        _LIES,
+        _MODEL,
+        (header(**{_QUERY: {"data_offsets": [0, 128]}}),),
+    ),
+    Case(
+        "a_wrong_type",
+        "A tensor's type does not fit its bytes.",
+        _WEIGHTS + f": not a safetensors file: by its header '{_TENSOR}' has 128 bytes, F64 of "
+        "shape [32] takes 256",
+        _LIES,
+        _MODEL,
+        (header(**{_QUERY: {"dtype": "F64"}}),),
+    ),
+    Case(
+        "an_unknown_type",
+        "A tensor is of a type that there is not.",
+        _WEIGHTS + f": not a safetensors file: by its header '{_TENSOR}' is of type 'F23'; did "
+        "you mean 'F32'?",
+        _LIES,
+        _MODEL,
+        (header(**{_QUERY: {"dtype": "F23"}}),),
+    ),
+    Case(
+        "a_wrong_shape",
+        "A tensor's shape does not fit its bytes.",
+        _WEIGHTS + f": not a safetensors file: by its header '{_TENSOR}' has 128 bytes, F32 of "
+        "shape [32, 2] takes 256",
+        _LIES,
+        _MODEL,
+        (header(**{_QUERY: {"shape": [32, 2]}}),),
+    ),
+    Case(
+        "an_index_without_a_table",
+        "The index of weights in several files lists none.",
+        "{p}/model/model.safetensors.index.json: weight_map: missing",
+        _AGAIN,
+        _MODEL,
+        (model(model_safetensors=None), file("model/model.safetensors.index.json", "{}")),
+    ),
+    Case(
+        "an_index_without_names",
+        "It lists something that is no file.",
+        "{p}/model/model.safetensors.index.json: a: found 5, expected the name of a file",
+        _AGAIN,
+        _MODEL,
+        (
+            model(model_safetensors=None),
+            file("model/model.safetensors.index.json", '{"weight_map": {"a": 5}}'),
+        ),
+    ),
+    Case(
+        "a_part_is_missing",
+        "One of several files of weights is not there.",
+        "{p}/model/model-2.safetensors: no such file",
+        "Get it too.",
+        _MODEL,
+        (
+            model(model_safetensors=None),
+            file(
+                "model/model.safetensors.index.json",
+                '{"weight_map": {"a": "model-2.safetensors"}}',
+            ),
+        ),
+    ),
+    # weights of another model
+    Case(
+        "a_weight_is_missing",
+        "A weight that the configuration asks for is not in the file.",
+        "{p}/model: 1 of 41 weights are missing: pooler.dense.bias",
+        "The weights are of another model, or were pruned. Nothing is filled up at random.",
+        _MODEL,
+        (tensors(_shorter("pooler.dense.bias")),),
+    ),
+    Case(
+        "a_weight_of_another_shape",
+        "A weight has another shape than the configuration says.",
+        "{p}/model: encoder.layer.1.output.dense.weight: found shape (64, 31), expected (64, 32) "
+        "(for encoder/block_1/feedforward_out/kernel, by config.json)",
+        "`config.json` and the weights are of two models; take both from one.",
+        _MODEL,
+        (tensors(_other_shape),),
+    ),
+    # vocabularies and settings
+    Case(
+        "vocabulary_of_another_model",
+        "The vocabulary is longer than the embedding table.",
+        "{p}/model: the vocabulary has 2402 entries, the embedding table 2401 rows: they do not "
+        "belong together",
+        "Take `vocab.txt` from the place that the weights come from.",
+        _MODEL,
+        (edited("vocab.txt", lambda raw: raw + b"another\n"),),
+    ),
+    Case(
+        "missing_vocabulary",
+        "The directory holds no vocabulary.",
+        "{p}/model: no tokenizer here; looked for vocab.txt and tokenizer.json",
+        "Copy one of them from the place that the weights come from.",
+        _MODEL,
+        (model(vocab_txt=None),),
+    ),
+    Case(
+        "tokenize_without_a_vocabulary",
+        "The same for `kbert tokenize`.",
+        "{p}/model: no tokenizer here; looked for vocab.txt and tokenizer.json",
+        "Copy one of them from the place that the weights come from.",
+        tokenize(model="{p}/model"),
+        (model(vocab_txt=None),),
+    ),
+    Case(
+        "settings_with_a_wrong_type",
+        "A value in `kbert.json` is of another type.",
+        "{p}/model/kbert.json: max_length: found '32', expected int",
+        "Correct it: a number stands without quotation marks.",
+        predict(model="{p}/model"),
+        (values("kbert.json", "trained", max_length="32"),),
+    ),
+    Case(
+        "settings_of_an_unknown_task",
+        "`kbert.json` names a task that this version does not have.",
+        "unknown task 'clasification'; did you mean 'classification'?",
+        "Correct it, or install the version of kbert that wrote it (`kbert_version`).",
+        predict(model="{p}/model"),
+        (values("kbert.json", "trained", task="clasification"),),
+    ),
+    Case(
+        "inspect_nothing",
+        "An export to check is not there.",
+        "{p}/base/1: no such directory",
+        "Give the folder of one version, BASE/N.",
+        other("check-export", "{p}/base/1"),
+    ),
+]

@@ -1,0 +1,125 @@
+"""Signals: the first asks, the second ends; an end cleans up."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from kbert.cli import main
+from kbert.train import state
+from kbert.train.signals import StopRequest, Terminated, sigterm_cleans_up
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """The handlers before and after are the same."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(n) for n in numbers]
+    yield
+    assert [signal.getsignal(n) for n in numbers] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_a_request(number):
+    with StopRequest() as request:
+        assert request.name is None
+        send(number)
+        assert request.name == number.name
+
+
+def test_the_second_one_acts_as_it_always_did():
+    with sigterm_cleans_up(), StopRequest() as request:
+        send(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+        with pytest.raises(Terminated):
+            send(signal.SIGTERM)
+        assert request.name == "SIGTERM"
+
+
+def test_after_the_block_nothing_is_caught():
+    with StopRequest():
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+    with pytest.raises(Terminated), sigterm_cleans_up():
+        send(signal.SIGTERM)
+
+
+def test_terminated_passes_except_exception():
+    assert issubclass(Terminated, KeyboardInterrupt)
+    assert not issubclass(Terminated, Exception)
+
+
+def test_in_another_thread_signals_stay_as_they_are():
+    found = []
+
+    def body():
+        with sigterm_cleans_up(), StopRequest() as request:
+            found.append(request.name)
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert found == [None, before]
+
+
+class Variable:
+    """What a checkpoint holds of a variable."""
+
+    def __init__(self, path):
+        self.path, self.shape = path, (3,)
+
+    def __array__(self, *arguments, **options):
+        return np.arange(3, dtype=np.float32)
+
+
+class Model:
+    """What `state.save` asks of a model."""
+
+    variables = [Variable("w")]
+
+    class optimizer:
+        variables = [Variable("m")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["write_arrays", "write_json"])
+def test_a_second_signal_in_a_save_leaves_the_earlier_one_whole(
+    tmp_path, monkeypatch, number, where
+):
+    state.save(tmp_path, Model, 5, {"history": []}, keep=1)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "step-00000005").iterdir()}
+    write = getattr(state, where)
+
+    def interrupted(*arguments):
+        write(*arguments)
+        send(number)
+
+    monkeypatch.setattr(state, where, interrupted)
+    with sigterm_cleans_up(), StopRequest():
+        send(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            state.save(tmp_path, Model, 6, {"history": []}, keep=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000005"]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "step-00000005").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_command_without_a_state_to_save(monkeypatch, capsys, number, code, line):
+    from kbert.commands import shapes
+
+    monkeypatch.setattr(shapes, "run", lambda values: send(number))
+    assert main(["shapes"]) == code
+    assert capsys.readouterr() == ("", f"kbert: error: {line}\n")
