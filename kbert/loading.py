@@ -72,7 +72,7 @@ def load(
         )
     chosen: Task = registry.get("task", name)
     stored = directory.labels() if name == own_task else None
-    if labels is not None and tuple(labels) == chosen.own_labels:
+    if chosen.own_labels and labels is not None and tuple(labels) == chosen.own_labels:
         labels = None
     keeps_head = stored is not None and (
         labels is None

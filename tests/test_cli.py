@@ -190,11 +190,11 @@ def test_version(run):
         (["finetune"], "--model is missing: Model directory to start from."),
         (
             ["finetune", "--model=x"],
-            "--train is missing: File of training rows: .tsv, .csv or .jsonl, also with .gz.",
+            "--output is missing: Run directory; the same command again resumes.",
         ),
         (
-            ["finetune", "--model=x", "--train=y"],
-            "--output is missing: Run directory; the same command again resumes.",
+            ["finetune", "--model=x", "--output=y"],
+            "--train is missing: File of training rows: .tsv, .csv, .jsonl (also .gz) or .parquet.",
         ),
         (["predict"], "--model is missing: Model directory."),
         (["tokenize"], "--model is missing: Model directory."),
@@ -210,7 +210,9 @@ def test_usage_errors(run, arguments, message):
 def test_a_flag_before_the_command(run):
     code, out, err = run("--model=x", "predict")
     assert (code, out) == (2, "")
-    assert err.startswith("kbert: error: unknown flag before the command '--model=x'; known: 'env'")
+    assert err.startswith(
+        "kbert: error: unknown flag before the command '--model=x'; known: 'check-export'"
+    )
     assert err.count("\n") == 1
 
 

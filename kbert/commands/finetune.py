@@ -19,7 +19,6 @@ from absl import flags
 
 from kbert.commands import _flags
 from kbert.errors import BadInput
-from kbert.files import write_whole
 
 if TYPE_CHECKING:
     from kbert.train.recipe import Recipe
@@ -66,9 +65,6 @@ def finetune(recipe: Recipe) -> dict[str, Any]:
             seed=recipe.run.seed,
             dtype=recipe.model.dtype,
         )
-    output = pathlib.Path(recipe.run.output)
-    output.mkdir(parents=True, exist_ok=True)
-    write_whole(output / "flags.txt", recipe.flagfile())
     named = "" if model.task.own_labels else f", {len(labels)} labels: {', '.join(labels)}"
     _flags.say(f"{len(data['train']):,} training rows{named}")
     result = train(model, data, recipe)

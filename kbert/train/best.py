@@ -47,15 +47,22 @@ class Best:
         self.metrics: dict[str, Any] | None = None
         self._answers: Mapping[str, np.ndarray] | None = None
 
-    def take(self, entry: Mapping[str, Any], answers: Mapping[str, np.ndarray] | None) -> bool:
-        """Whether an epoch is the best so far; if so, its model is written.
+    def check_metric(self) -> None:
+        """Holds a metric that the recipe asks for against those of the task, on one dev row.
 
         Raises:
-            BadInput: the recipe asks for a metric that the task does not give.
+            BadInput: the task does not give it.
         """
-        if self.dev is not None and self.name not in entry:
-            known = [name for name, value in entry.items() if isinstance(value, float)]
+        if self.dev is None or self.name == self.model.task.best:
+            return
+        one = {name: values[:1] for name, values in self.dev.fields.items()}
+        answers = self.model.answers(one)
+        known = self.model.task.evaluate(answers, self.dev.targets[:1], self.model.labels)
+        if self.name not in known:
             raise BadInput(f"--metric: unknown {self.name!r}{nearest(self.name, known)}")
+
+    def take(self, entry: Mapping[str, Any], answers: Mapping[str, np.ndarray] | None) -> bool:
+        """Whether an epoch is the best so far; if so, its model is written."""
         if self.dev is not None and self.metrics is not None:
             new, old = entry[self.name], self.metrics[self.name]
             if not (new < old if self.name in LOWER_IS_BETTER else new > old):

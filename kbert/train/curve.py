@@ -19,7 +19,10 @@ class Curve:
         total: steps of the run.
         rate: step -> learning rate.
         logs: folder for TensorBoard, None for none.
-        points: what an earlier part of the run left, as `points` gives it.
+        points, window: what an earlier part of the run left, as `points` and `open` give it.
+
+    Attributes:
+        open: sum and count of the losses since the last point.
     """
 
     def __init__(
@@ -28,24 +31,25 @@ class Curve:
         rate: Callable[[int], float],
         logs: pathlib.Path | None,
         points: list[list[float]],
+        window: list[float],
     ) -> None:
         self.window = max(1, total // POINTS)
         self.rate = rate
         self.points = points
         self.writer = tf.summary.create_file_writer(str(logs)) if logs else None
-        self._sum, self._count = 0.0, 0
+        self.open = list(window)
 
     def add(self, step: int, loss: float) -> None:
         """The loss of a step, counted from 1; one that is not finite leaves a gap."""
         if math.isfinite(loss):
-            self._sum, self._count = self._sum + loss, self._count + 1
+            self.open = [self.open[0] + loss, self.open[1] + 1]
         if step % self.window:
             return
-        if self._count:
-            point = [step, self._sum / self._count, self.rate(step - 1)]
+        if self.open[1]:
+            point = [step, self.open[0] / self.open[1], self.rate(step - 1)]
             self.points.append(point)
             self.scalars(step, {"train/loss": point[1], "train/learning_rate": point[2]})
-        self._sum, self._count = 0.0, 0
+        self.open = [0.0, 0]
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes numbers where TensorBoard finds them."""

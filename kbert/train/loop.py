@@ -16,6 +16,7 @@ import tensorflow as tf
 from kbert.data.batches import Slices, steps_per_epoch, training_batches
 from kbert.data.fields import fields_of
 from kbert.errors import BadInput, Stopped, nearest
+from kbert.files import write_whole
 from kbert.model import TextModel
 from kbert.step import tensorflow as step
 from kbert.train import devices, state
@@ -125,6 +126,7 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.losses = np.zeros(2)  # sum of this epoch's losses, and how many
         self.points: list[list[float]] = []
+        self.window = [0.0, 0]
         self.lengths = model.lengths(rows.fields)
         self.weights = model.task.row_weights(
             rows.targets, model.labels, recipe.model.class_weights
@@ -141,11 +143,15 @@ class _Run:
             self.output if self.chief else None,
             cut_share=float(np.mean(self.lengths > model.max_length)),
         )
+        self.best.check_metric()
         self.stepper = stepper(model, schedule.accumulate)
 
     def go(self) -> Result:
         recipe, run = self.recipe, self.recipe.run
         start = self._resume()
+        if self.output and self.chief:
+            self.output.mkdir(parents=True, exist_ok=True)
+            write_whole(self.output / "flags.txt", recipe.flagfile())
         batch, epochs = recipe.schedule.batch_size, recipe.schedule.epochs
         # the last batch of an epoch may be smaller
         epochs_done, steps_done = divmod(start, self.steps)
@@ -157,7 +163,7 @@ class _Run:
         self.stepper.start(lambda slices: self._batches(slices, start, last))
         logs = self.output / "logs" if self.output and self.chief else None
         schedule: Any = self.model.optimizer._learning_rate
-        self.curve = Curve(self.total, lambda s: float(schedule(s)), logs, self.points)
+        self.curve = Curve(self.total, lambda s: float(schedule(s)), logs, self.points, self.window)
         sums = self.losses
         with StopRequest() as request:
             for number in range(start + 1, last + 1):
@@ -258,7 +264,7 @@ class _Run:
             if facts is not None:
                 self.history, self.best.metrics = facts["history"], facts["best"]
                 self.losses = np.array(facts["losses"], np.float64)
-                self.points = facts.get("points", [])
+                self.points, self.window = facts["points"], facts["window"]
                 if facts.get("options"):
                     self.model.set_options(facts["options"])
                 start = int(facts["step"])
@@ -296,6 +302,7 @@ class _Run:
                 "best": self.best.metrics,
                 "losses": self.losses.tolist(),
                 "points": self.points,
+                "window": self.curve.open,
                 "options": self.model.options,
             }
             state.save(self.output / "checkpoints", self.model, number, facts, self.recipe.run.keep)

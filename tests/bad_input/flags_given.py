@@ -192,7 +192,6 @@ CASES = [
         "--class_weights: unknown label 'watr'; did you mean 'water'?",
         _NEAR,
         finetune(class_weights="watr=2"),
-        leaves=("run", "run/flags.txt"),
     ),
     Case(
         "a_class_weight_that_is_no_number",
@@ -200,7 +199,6 @@ CASES = [
         "--class_weights: 'water=much': found the weight 'much', expected 0 or up",
         "Give a number: `--class_weights=water=2,roads=0.5`.",
         finetune(class_weights="water=much"),
-        leaves=("run", "run/flags.txt"),
     ),
     Case(
         "class_weights_without_labels",
@@ -208,7 +206,6 @@ CASES = [
         "--class_weights: found 'balance', expected balanced, or LABEL=WEIGHT,...",
         "`--class_weights=balanced`, or a weight for each label.",
         finetune(class_weights="balance"),
-        leaves=("run", "run/flags.txt"),
     ),
     Case(
         "class_weights_without_classes",
@@ -217,7 +214,6 @@ CASES = [
         "Leave it out.",
         finetune(task="regression", class_weights="balanced", dev=None),
         (file("train.tsv", "sentence\ttopic\na\t1\nb\t2\n"),),
-        leaves=("run", "run/flags.txt"),
     ),
     Case(
         "freeze_what_is_not_there",
@@ -225,7 +221,6 @@ CASES = [
         "--freeze: unknown part 'block_2'; did you mean 'block_1', 'block_0'?",
         "Blocks are counted from 0; `encoder` is all of it.",
         finetune(freeze="block_2"),
-        leaves=("run", "run/flags.txt"),
     ),
     Case(
         "export_unknown_variant",

@@ -47,7 +47,9 @@ def test_a_few_are_skipped_and_counted(tmp_path, fresh, rows, monkeypatch, capsy
     assert newest.name == "step-00000008"
     assert finite(newest)
     # the losses that are reported are those of the steps that counted
-    history = json.loads((run / "report" / "metrics.json").read_text())["history"]
+    report = json.loads((run / "report" / "metrics.json").read_text())
+    assert report["skipped_steps"] == 2
+    history = report["history"]
     assert all(np.isfinite(entry["train_loss"]) for entry in history)
 
 

@@ -21,6 +21,8 @@ def read(text: str, where: str) -> Table:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise BadInput(f"{where}: line {number}: not JSON: {error.msg}") from None
+        except (ValueError, RecursionError):  # digits or brackets without end
+            raise BadInput(f"{where}: line {number}: not JSON that can be read") from None
         if not isinstance(row, dict):
             raise BadInput(f"{where}: line {number}: found {line[:40]!r}, expected an object")
         for key in rows[0] if rows else ():
