@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PARALLEL ?= 2
 
-.PHONY: setup quickstart test test-slow test-oracle lint types check clean
+.PHONY: setup quickstart test test-slow test-oracle test-tpu lint types check clean
 
 setup: $(STAMP)
 	@$(BIN)/python tests/no_foreign_kbert.py
@@ -40,6 +40,15 @@ test-oracle: setup .venv-oracle/.ready
 	.venv-oracle/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oracle/requirements.txt
 	@touch $@
 
+# the step in JAX, compiled by the real TPU compiler (340 MB), in an environment of its own
+test-tpu: setup .venv-tpu/.ready
+	KBERT_TPU=.venv-tpu/bin/python $(BIN)/python -m pytest tests/step/test_tpu.py -m slow -rs
+
+.venv-tpu/.ready: constraints.txt
+	@test -d .venv-tpu || $(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "jax[tpu]" keras absl-py
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,4 +57,4 @@ types: setup
 	$(BIN)/mypy kbert
 
 clean:
-	rm -rf $(VENV) .venv-oracle build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-oracle .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -11,12 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kbert.answers import answerer, in_batches, rows_of
 from kbert.checkpoints import bundle
-from kbert.data.batches import by_length, steps_per_epoch, training_batches
+from kbert.data.batches import Slices, mapped, steps_per_epoch, training_batches
 from kbert.data.fields import fields_of, texts_dataset
 from kbert.encoder import INPUTS, Encoder
 from kbert.errors import BadInput
-from kbert.step import tensorflow as step
+from kbert.step import step_module
 from kbert.step.optimizers import BertAdamW
 from kbert.step.schedules import WarmupDecay
 from kbert.tasks import Task
@@ -85,7 +86,8 @@ class TextModel(keras.Model):
         self.report: Any = None  # of the load that made it
         self.source: pathlib.Path | None = None  # directory it was read from
         self._defaults: dict[str, Any] | None = None
-        self._answer = tf.function(self.answer, reduce_retracing=True)
+        self._step = step_module()
+        self._answer = answerer(self)
 
     # the way of the data ----------------------------------------------------------------
 
@@ -115,14 +117,23 @@ class TextModel(keras.Model):
     def set_options(self, options: Mapping[str, Any]) -> None:
         """Takes up settings of the task's `decode`; answers follow from then on."""
         self.options = dict(options)
-        self._answer = tf.function(self.answer, reduce_retracing=True)
+        self._answer = answerer(self)
 
     def answer(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """String tensors [B] -> answers by output name; `predict` and exports run this."""
         logits = self(self.preprocess(fields), training=False)
         return self.task.decode(logits, self.labels, self.options)
 
+    def padded(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """`preprocess` to lengths of which the step has few, where each is a compilation."""
+        return self.preprocess(fields, self._step.buckets(self.max_length))
+
     # training ---------------------------------------------------------------------------
+
+    @property
+    def distribute_strategy(self) -> tf.distribute.Strategy:
+        """Of the devices that the model was made for; TensorFlow's default one under JAX."""
+        return getattr(self, "_distribute_strategy", None) or tf.distribute.get_strategy()
 
     def compile(
         self,
@@ -151,7 +162,7 @@ class TextModel(keras.Model):
         if optimizer is None:
             self._defaults = {"learning_rate": learning_rate, "warmup": warmup}
             optimizer = BertAdamW(learning_rate)
-        kwargs.setdefault("jit_compile", False)
+        kwargs.setdefault("jit_compile", keras.backend.backend() == "jax")
         super().compile(
             optimizer=optimizer,
             metrics=self.task.metrics() if metrics is None else metrics,
@@ -192,11 +203,7 @@ class TextModel(keras.Model):
             BadInput: texts and labels do not fit together, a label is unknown, or the model was
                 made for several machines or a TPU.
         """
-        strategy = self.distribute_strategy
-        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or step.is_tpu(strategy):
-            raise BadInput(
-                f"fit: does not run under {type(strategy).__name__}; use kbert.train, which does"
-            )
+        slices = self._slices("fit")
         if not self.compiled:
             self.compile()
         if validation_data is not None and not texts_dataset(validation_data):
@@ -213,12 +220,13 @@ class TextModel(keras.Model):
             data = training_batches(
                 fields,
                 targets,
-                self.preprocess,
+                self.padded,
                 batch_size=batch_size,
                 epochs=epochs,
                 seed=self.seed if seed is None else seed,
                 shuffle=shuffle,
                 lengths=self._cut_lengths(fields) if shuffle and group_by_length else None,
+                slices=slices,
             )
         if self._defaults and count > 0:
             total = count * epochs
@@ -232,20 +240,19 @@ class TextModel(keras.Model):
         kwargs.update(epochs=epochs, validation_data=validation_data, shuffle=False)
         return super().fit(data, **kwargs)
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One step of `fit`: the same as the training loop's."""
-        features, targets, weights = _weighted(data)
-        loss, logits = step.train_step(self, features, targets, weights)
-        return self._logs(loss, logits, targets, weights)
+    def train_step(self, *arguments: Any) -> Any:
+        """One step of `fit`, the same as the training loop's; called by Keras alone."""
+        return self._step.fit_step(self, *arguments)
 
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """One step of `evaluate`."""
-        features, targets, weights = _weighted(data)
-        loss, logits = step.test_step(self, features, targets, weights)
-        return self._logs(loss, logits, targets, weights)
+    def test_step(self, *arguments: Any) -> Any:
+        """One step of `evaluate`; called by Keras alone."""
+        return self._step.evaluate_step(self, *arguments)
 
-    def _logs(self, loss: Any, logits: Any, targets: Any, weights: Any) -> dict[str, Any]:
-        self._loss_tracker.update_state(loss, sample_weight=tf.reduce_sum(weights))
+    def count(
+        self, loss: Any, logits: Any, targets: Any, weights: Any, rows: Any
+    ) -> dict[str, Any]:
+        """Takes a batch into what `fit` and `evaluate` show; returns that so far."""
+        self._loss_tracker.update_state(loss, sample_weight=rows)
         for metric in self.metrics:
             if metric is not self._loss_tracker:
                 metric.update_state(targets, logits, sample_weight=weights)
@@ -258,6 +265,7 @@ class TextModel(keras.Model):
         if not self.compiled:
             self.compile()
         if texts_dataset(x):
+            self._slices("evaluate")
             return super().evaluate(self._map(x), **kwargs)
         return super().evaluate(self._dataset(x, y, batch_size=batch_size), **kwargs)
 
@@ -279,28 +287,7 @@ class TextModel(keras.Model):
         self, fields: Mapping[str, Sequence[str]], *, batch_size: int = 32, on_batch: Any = None
     ) -> dict[str, np.ndarray]:
         """Answers by output name, each [R, ...]; `on_batch(rows done)` is called on the way."""
-        columns = {name: np.array(list(v), object) for name, v in fields.items()}
-        first = next(iter(columns.values()))
-        if not len(first):
-            return {
-                name: value.numpy()
-                for name, value in self._answer(
-                    {name: tf.zeros([0], tf.string) for name in columns}
-                ).items()
-            }
-        sizes = np.sum([[len(text) for text in v] for v in columns.values()], axis=0)
-        found: dict[str, Any] = {}
-        done = 0
-        for rows in by_length(sizes, batch_size):
-            batch = {name: tf.constant(v[rows].tolist(), tf.string) for name, v in columns.items()}
-            for name, value in self._answer(batch).items():
-                array = value.numpy()
-                shape = (len(first), *array.shape[1:])
-                found.setdefault(name, np.empty(shape, array.dtype))[rows] = array
-            done += len(rows)
-            if on_batch:
-                on_batch(done)
-        return found
+        return in_batches(self._answer, fields, batch_size, on_batch)
 
     def predict_logits(self, x: Any, *, batch_size: int = 32) -> np.ndarray:
         """Logits [R, K] float32 for raw text."""
@@ -367,14 +354,30 @@ class TextModel(keras.Model):
         if rows != len(values):
             raise BadInput(f"found {rows} texts and {len(values)} labels, expected as many")
         lines = range(len(values))
-        values = [v.item() if hasattr(v, "item") else v for v in values]
+        values = [v.item() if hasattr(v, "item") and not v.ndim else v for v in values]
         return fields, self.task.targets(values, self.labels, "labels", lines)
 
     def _dataset(self, x: Any, y: Any, *, batch_size: int) -> tf.data.Dataset:
         fields, targets = self._read(x, y)
         return training_batches(
-            fields, targets, self.preprocess, batch_size=batch_size, epochs=1, seed=0, shuffle=False
+            fields,
+            targets,
+            self.padded,
+            batch_size=batch_size,
+            epochs=1,
+            seed=0,
+            shuffle=False,
+            slices=self._slices("evaluate"),
         )
+
+    def _slices(self, call: str) -> Slices:
+        """How Keras' own loops get their batches: filled up, so that replicas share them evenly."""
+        strategy = self.distribute_strategy
+        many = (tf.distribute.MultiWorkerMirroredStrategy, tf.distribute.TPUStrategy)
+        if isinstance(strategy, many):
+            kind = type(strategy).__name__
+            raise BadInput(f"{call}: does not run under {kind}; use kbert.train, which does")
+        return Slices(parts=strategy.num_replicas_in_sync)
 
     def _map(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """A dataset of (texts, ...) as one of (features, ...); one of features stays as it is."""
@@ -386,26 +389,6 @@ class TextModel(keras.Model):
 
         def one(texts: Any, *rest: Any) -> Any:
             fields = texts if isinstance(texts, Mapping) else {self.task.inputs[0]: texts}
-            return (self.preprocess(fields), *rest)
+            return (self.padded(fields), *rest)
 
-        return dataset.map(one, num_parallel_calls=2, deterministic=True).prefetch(4)
-
-
-def _weighted(data: Any) -> tuple[Any, Any, Any]:
-    """(features, targets, weights) of a batch, which may come without weights."""
-    features, targets = data[:2]
-    if len(data) > 2 and data[2] is not None:
-        return features, targets, tf.cast(data[2], tf.float32)
-    return features, targets, tf.ones([tf.shape(targets)[0]], tf.float32)
-
-
-def rows_of(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Columns of answers as one dict of plain Python values a row."""
-    plain: dict[str, list[Any]] = {}
-    for name, array in arrays.items():
-        values = array.tolist()
-        if array.dtype == object:
-            values = [v.decode("utf-8") if isinstance(v, bytes) else v for v in values]
-        plain[name] = values
-    count = len(next(iter(plain.values()), []))
-    return [{name: values[row] for name, values in plain.items()} for row in range(count)]
+        return mapped(dataset, one)

@@ -19,6 +19,7 @@ LAYERS = [
     ["objectives"],
     ["tasks"],
     ["step"],
+    ["answers"],
     ["model"],
     ["loading"],
     ["train", "savedmodel", "analysis"],

@@ -97,7 +97,7 @@ class BertAdamW(keras.optimizers.Optimizer):
         norm = global_norm(dense)
         alive = ops.isfinite(norm)
         self.bad_steps.assign(ops.where(alive, 0, self.bad_steps + 1))
-        self.skipped_steps.assign(ops.where(alive, self.skipped_steps, self.skipped_steps + 1))
+        self.skipped_steps.assign_add(ops.where(alive, 0, 1))
         factor = ops.ones_like(norm)
         if self.clip_norm is not None:
             factor = self.clip_norm / ops.maximum(norm, self.clip_norm)

@@ -62,11 +62,11 @@ def _in_parts(
     parts: int,
 ) -> tuple[Any, Any, list[Any]]:
     """(sum of the loss, its count, gradients of the sum), with one part in memory at a time."""
-    size = tf.shape(weights)[0] // parts
 
     def body(i: Any, total: Any, count: Any, sums: Any) -> Any:
         def part(x: Any) -> Any:
-            return x[i * size : (i + 1) * size]
+            # not a slice from i on, whose size a TPU could not know
+            return tf.gather(tf.reshape(x, tf.concat([[parts, -1], tf.shape(x)[1:]], 0)), i)
 
         with tf.GradientTape() as tape:
             logits = model(tf.nest.map_structure(part, features), training=True)
@@ -83,6 +83,33 @@ def _in_parts(
         lambda i, *_: i < parts, body, start, parallel_iterations=1, maximum_iterations=parts
     )
     return total, count, gradients
+
+
+def buckets(max_length: int) -> Sequence[int] | None:
+    """The lengths that rows are padded to: any will do, so None."""
+    return None
+
+
+def fit_step(model: Any, data: Any) -> dict[str, Any]:
+    """`train_step` as Keras' trainer calls it; returns the logs."""
+    features, targets, weights = _weighted(data)
+    loss, logits = train_step(model, features, targets, weights)
+    return model.count(loss, logits, targets, weights, tf.reduce_sum(weights))
+
+
+def evaluate_step(model: Any, data: Any) -> dict[str, Any]:
+    """`test_step` as Keras' trainer calls it; returns the logs."""
+    features, targets, weights = _weighted(data)
+    loss, logits = test_step(model, features, targets, weights)
+    return model.count(loss, logits, targets, weights, tf.reduce_sum(weights))
+
+
+def _weighted(data: Any) -> tuple[Any, Any, Any]:
+    """(features, targets, weights) of a batch, which may come without weights."""
+    features, targets = data[:2]
+    if len(data) > 2 and data[2] is not None:
+        return features, targets, tf.cast(data[2], tf.float32)
+    return features, targets, tf.ones([tf.shape(targets)[0]], tf.float32)
 
 
 def test_step(
@@ -105,31 +132,40 @@ class Stepper:
     def __init__(self, model: Any, parts: int = 1) -> None:
         self.model, self.parts = model, parts
         self.strategy = model.distribute_strategy
-        self.workers = 1
-        self.buckets: Sequence[int] | None = None  # any length will do
+        self.workers, self._local = 1, 1
+        self.buckets = buckets(0)
         self._iterator: Any = None
         self._step = tf.function(self._one, reduce_retracing=True)
 
     def start(self, make: Callable[[Slices], tf.data.Dataset]) -> None:
         """Begins at the first batch of what `make` returns for the slices of this process."""
-        if not tf.distribute.has_strategy() and self.strategy.num_replicas_in_sync == 1:
-            self._iterator = iter(make(Slices(parts=self.parts)))
+        if is_tpu(self.strategy):
+            self._iterator = iter(
+                self.strategy.distribute_datasets_from_function(self._piped(make))
+            )
             return
+        mine: list[int] = []
 
+        def number(context: Any) -> tf.Tensor:
+            mine.append(int(context.replica_id_in_sync_group))
+            return tf.zeros([])
+
+        self.strategy.experimental_distribute_values_from_function(number)
+        replicas = self.strategy.num_replicas_in_sync
+        self.workers, self._local = replicas // len(mine), len(mine)
+        # no distributed dataset: TensorFlow 2.20's iterator over several devices blocks for ever
+        # if the garbage collector takes one while the next is made
+        self._iterator = iter(make(Slices(replicas, self.parts, tuple(mine))))
+
+    def _piped(self, make: Callable[[Slices], tf.data.Dataset]) -> Callable[..., tf.data.Dataset]:
         def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
             self.workers = context.num_input_pipelines
             local = context.num_replicas_in_sync // context.num_input_pipelines
             first = context.input_pipeline_id * local
-            return make(
-                Slices(
-                    replicas=context.num_replicas_in_sync,
-                    parts=self.parts,
-                    mine=tuple(range(first, first + local)),
-                    static=is_tpu(self.strategy),
-                )
-            )
+            mine = tuple(range(first, first + local))
+            return make(Slices(context.num_replicas_in_sync, self.parts, mine, static=True))
 
-        self._iterator = iter(self.strategy.distribute_datasets_from_function(pipeline))
+        return pipeline
 
     def __call__(self, stop: bool = False) -> tuple[float, int, bool]:
         """One step.
@@ -152,7 +188,13 @@ class Stepper:
                 (stop,) = sum_over_replicas([stop + 0])
             return loss, tf.convert_to_tensor(bad), stop
 
-        return self.strategy.run(replica, args=(*next(iterator), stop))
+        batches = [next(iterator) for _ in range(self._local)]
+        batch = batches[0]
+        if len(batches) > 1:
+            batch = self.strategy.experimental_distribute_values_from_function(
+                lambda context: batches[context.replica_id_in_sync_group % self._local]
+            )
+        return self.strategy.run(replica, args=(*batch, stop))
 
     def agree(self, number: int) -> bool:
         """Whether all workers come with the same number, such as the step they resume from."""
