@@ -68,6 +68,8 @@ def finetune(recipe: Recipe) -> dict[str, Any]:
     named = "" if model.task.own_labels else f", {len(labels)} labels: {', '.join(labels)}"
     _flags.say(f"{len(data['train']):,} training rows{named}")
     result = train(model, data, recipe)
+    if result.model is None:  # of several workers the first one writes
+        return dict(result.metrics)
     _flags.say(f"model: {result.model}")
     return {**result.metrics, "model": str(result.model)}
 

@@ -15,7 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Rows are sorted by length within this many batches: even lengths, and still a random order.
+# Rows are sorted by length within this many batches, or within a quarter of a short epoch: even
+# lengths, and still a random order.
 GROUP = 50
 
 
@@ -52,8 +53,9 @@ def epoch_batches(
     if lengths is None or not shuffle:
         return table
     whole = rows // batch_size
-    for first in range(0, whole, GROUP):
-        group = table[first : min(first + GROUP, whole)]
+    together = max(1, min(GROUP, whole // 4))
+    for first in range(0, whole, together):
+        group = table[first : min(first + together, whole)]
         flat = group.ravel()
         group[:] = flat[np.argsort(lengths[flat], kind="stable")].reshape(group.shape)
     mixed = np.random.default_rng([seed, epoch, 1]).permutation(whole)

@@ -238,6 +238,7 @@ class _Run:
         if bad < self.recipe.run.max_bad_steps:
             return
         # the skipped steps changed nothing, so these are the last good weights
+        self.stepper.sync()
         self.model.optimizer.bad_steps.assign(0)
         self._checkpoint(number)
         kept = f"; the weights before them are in {self._place(number)}" if self.output else ""
@@ -248,6 +249,7 @@ class _Run:
 
     def _stop(self, number: int, name: str) -> None:
         """Raises Stopped, with the state saved if there is a place for it."""
+        self.stepper.sync()
         if self.output is None:
             raise Stopped(f"{name}: stopped after step {number}; without an output nothing is kept")
         self._checkpoint(number)
