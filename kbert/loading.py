@@ -1,4 +1,4 @@
-"""Opens a model directory: config, tokenizer, weights and settings become a `TextModel`."""
+"""Opens a checkpoint: config, tokenizer, weights and settings become a `TextModel`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import keras
 
 from kbert import registry
 from kbert.checkpoints import bundle
-from kbert.checkpoints.huggingface import Directory
+from kbert.checkpoints.checkpoint import open_checkpoint
 from kbert.encoder import Encoder
 from kbert.errors import BadInput, nearest
+from kbert.layers import Preprocess
 from kbert.model import TextModel
 from kbert.step.optimizers import BertAdamW
 from kbert.step.schedules import WarmupDecay
@@ -34,10 +35,10 @@ def load(
     dtype: str = "float32",
     allow_missing: Sequence[str] = (),
 ) -> TextModel:
-    """Opens a model directory, kbert's own or any of Hugging Face's.
+    """Opens a model: a directory of kbert's own or of Hugging Face's, or another format's.
 
     Args:
-        source: the directory.
+        source: the directory, or what `kbert.checkpoints.formats` reads else.
         task: a name from `kbert.tasks()`; None is what the directory says.
         labels: names of the labels. A head that was trained for them is kept; for others a new
             one is made.
@@ -61,17 +62,17 @@ def load(
         BadInput: the directory is no model, a weight is missing, the vocabulary does not fit, or
             labels are needed and not given.
     """
-    directory = Directory(source)
-    settings = bundle.read_settings(directory.path)
-    own_task = settings.get("task") or bundle.task_of(directory)
+    checkpoint = open_checkpoint(source)
+    settings = bundle.read_settings(checkpoint.directory)
+    own_task = settings.get("task") or bundle.task_of(checkpoint)
     name = task or own_task
     if name is None:
         raise BadInput(
-            f"{directory.path}: names no task that kbert has; give task=, one of "
+            f"{checkpoint.path}: names no task that kbert has; give task=, one of "
             f"{', '.join(registry.names('task'))}"
         )
     chosen: Task = registry.get("task", name)
-    stored = directory.labels() if name == own_task else None
+    stored = checkpoint.labels() if name == own_task else None
     if chosen.own_labels and labels is not None and tuple(labels) == chosen.own_labels:
         labels = None
     keeps_head = stored is not None and (
@@ -83,7 +84,7 @@ def load(
         labels = stored or chosen.own_labels or None
     if labels is None:
         raise BadInput(
-            f"{directory.path}: has no head for {name}, so a new one is needed; give labels="
+            f"{checkpoint.path}: has no head for {name}, so a new one is needed; give labels="
         )
     if chosen.own_labels and len(labels) != len(chosen.own_labels):
         raise BadInput(
@@ -92,9 +93,10 @@ def load(
         )
     if not chosen.own_labels and (len(set(labels)) != len(labels) or len(labels) < 2):
         raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
-    config = directory.config.replace(pooler=chosen.needs == "pooled_output")
-    tokenizer = registry.get("tokenizer", directory.family.tokenizer).from_directory(directory.path)
-    bundle.check_vocabulary(directory.path, tokenizer, config)
+    config = checkpoint.config.replace(pooler=chosen.needs == "pooled_output")
+    kind = registry.get("tokenizer", checkpoint.family.tokenizer)
+    tokenizer = kind.from_directory(checkpoint.directory)
+    bundle.check_vocabulary(checkpoint.path, tokenizer, config)
     longest = min(
         tokenizer.model_max_length or config.embedding.max_position_embeddings,
         config.embedding.max_position_embeddings,
@@ -113,14 +115,14 @@ def load(
         )
     head = model.head.name + "/"
 
-    report = directory.fill(
+    report = checkpoint.fill(
         model.named_weights(),
         new=lambda weight: weight.startswith(head) and not keeps_head,
         optional=lambda weight: weight.startswith(tuple(allow_missing)),
     )
     if not keeps_head:
         report.notes.append(f"a new head for {len(labels)} labels: {', '.join(labels)[:80]}")
-    model.report, model.source = report, directory.path
+    model.report, model.source = report, checkpoint.directory
     (log.warning if report.unused or report.missing else log.info)("%s", report)
     return model
 
@@ -147,5 +149,5 @@ def register() -> list[str]:
         >>> "kbert>Encoder" in kbert.register()
         True
     """
-    importable = [Encoder, BertAdamW, WarmupDecay]
+    importable = [Encoder, Preprocess, BertAdamW, WarmupDecay]
     return sorted(keras.saving.get_registered_name(thing) for thing in importable)

@@ -20,6 +20,7 @@ KINDS = {
     "family": ("kbert.families", "FAMILY"),
     "task": ("kbert.tasks", "TASK"),
     "tokenizer": ("kbert.text", "TOKENIZER"),
+    "format": ("kbert.checkpoints.formats", "FORMAT"),
     "reader": ("kbert.data.formats", "FORMAT"),
     "command": ("kbert.commands", None),
 }

@@ -10,7 +10,7 @@ from refusals import message
 from scipy.stats import spearmanr
 
 import kbert
-from kbert.checkpoints.huggingface import Directory
+from kbert.checkpoints.formats.huggingface import Directory
 from kbert.config import AttentionConfig, DropoutConfig, EmbeddingConfig, EncoderConfig
 from kbert.data.batches import by_length
 from kbert.errors import BadInput

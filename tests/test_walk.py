@@ -204,7 +204,7 @@ def test_model_directory_is_a_hugging_face_one(walk, minilm):
 def test_directory_written_by_kbert_gives_the_stored_logits(goldens, tmp_path):
     """Read, written, read again: the logits that transformers gave for these weights."""
     import kbert
-    from kbert.checkpoints.huggingface import Directory
+    from kbert.checkpoints.formats.huggingface import Directory
 
     source = goldens / "models" / "bert-sequence_classification"
     vocabulary = (goldens / "tf1" / "bert" / "vocab.txt").read_text().split("\n")

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kbert import registry
-from kbert.checkpoints import huggingface
+from kbert.checkpoints.checkpoint import Checkpoint, Content
+from kbert.checkpoints.formats import huggingface
 from kbert.config import EncoderConfig
 from kbert.errors import BadInput
 from kbert.families import Family
 from kbert.files import read_json, whole_directory, write_json
 
 SETTINGS = "kbert.json"
-TOKENIZER_FILES = (
-    "vocab.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 
 # An embedding table may be padded for speed, a vocabulary of another model differs by more.
 MOST_PADDING = 1024
@@ -48,7 +41,7 @@ def read_settings(path: pathlib.Path) -> dict[str, Any]:
     return settings
 
 
-def task_of(directory: huggingface.Directory) -> str | None:
+def task_of(directory: Checkpoint) -> str | None:
     """The task that the config's `architectures` names, if kbert has it.
 
     Where several tasks share the class, `problem_type` decides; without one, as transformers has
@@ -124,31 +117,20 @@ def write(
         raise BadInput(f"{place}: not empty and no model directory; give a new one")
     config: EncoderConfig = encoder.config
     family: Family = registry.get("family", config.family)
-    foreign = family.write_config(config)
-    foreign.pop("torch_dtype", None)
-    foreign["dtype"] = "float32"
     architecture = _architecture(family, task) if task else family.architectures["features"]
-    foreign["architectures"] = [architecture] if architecture else []
-    if labels:
-        foreign["id2label"] = {str(i): label for i, label in enumerate(labels)}
-        foreign["label2id"] = {label: i for i, label in enumerate(labels)}
-    problem_type = registry.get("task", task).problem_type if task else None
-    if problem_type:
-        foreign["problem_type"] = problem_type
-    weights = {v.path: v for v in (*encoder.weights, *(head.weights if head else ()))}
+    content = Content(
+        config,
+        {v.path: v for v in (*encoder.weights, *(head.weights if head else ()))},
+        labels,
+        {
+            "architectures": [architecture] if architecture else [],
+            "problem_type": registry.get("task", task).problem_type if task else None,
+        },
+        tokenizer,
+        source,
+    )
     with whole_directory(directory) as folder:
-        huggingface.write(
-            folder,
-            foreign,
-            weights,
-            family,
-            config.num_hidden_layers,
-            prefixed=head is not None,
-        )
-        tokenizer.save(folder)
-        for name in TOKENIZER_FILES:
-            if source is not None and (source / name).is_file():
-                shutil.copyfile(source / name, folder / name)
+        huggingface.FORMAT.write(folder, content)
         if settings:
             write_json(folder / SETTINGS, settings)
         if card:

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+import re
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from kbert.errors import BadInput
-from kbert.families import Family, NameMap
+from kbert.families import Family, Layout, NameMap
 
-# name in a map -> (reading, writing)
-TRANSFORMS: dict[str | None, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    None: (lambda x: x, lambda x: x),
-    "T": (np.transpose, np.transpose),
+
+def _split_last(value: Any, heads: int) -> Any:
+    return value.reshape(*value.shape[:-1], heads, value.shape[-1] // heads)
+
+
+def _split_first(value: Any, heads: int) -> Any:
+    return value.reshape(heads, value.shape[0] // heads, *value.shape[1:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """How a tensor differs from kbert's; both functions are given it and the number of heads N."""
+
+    read: Callable[[Any, int], Any]
+    write: Callable[[Any, int], Any]
+    reshapes: bool = False
+
+
+# name in a map -> what is done
+TRANSFORMS: dict[str | None, Transform] = {
+    None: Transform(lambda x, n: x, lambda x, n: x),
+    "T": Transform(lambda x, n: np.transpose(x), lambda x, n: np.transpose(x)),
+    # [..., N, H] and [N, H, ...] in the file, heads side by side in kbert
+    "heads_last": Transform(lambda x, n: x.reshape(*x.shape[:-2], -1), _split_last, True),
+    "heads_first": Transform(lambda x, n: x.reshape(-1, *x.shape[2:]), _split_first, True),
 }
 
 
@@ -59,39 +82,91 @@ class Report:
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 
+_PLACE = re.compile(r"\{([iL])(?:\+(\d+))?\}")
+
+
 def expand(name_map: NameMap, layers: int) -> Iterator[tuple[str, str, str | None]]:
-    """The map with every `{i}` written out for each layer."""
+    """The map with every `{i}` written out for each layer, and every `{L}`."""
     for theirs, ours, transform in name_map:
-        if "{i}" in theirs:
-            for i in range(layers):
-                yield theirs.format(i=i), ours.format(i=i), transform
-        else:
-            yield theirs, ours, transform
+        for i in range(layers) if "{i" in theirs else (0,):
+            numbers = {"i": i, "L": layers}
+
+            def number(found: re.Match[str], numbers: dict[str, int] = numbers) -> str:
+                return str(numbers[found[1]] + int(found[2] or 0))
+
+            yield _PLACE.sub(number, theirs), _PLACE.sub(number, ours), transform
 
 
-def full_map(family: Family, layers: int, *, prefixed: bool) -> dict[str, tuple[str, str | None]]:
-    """Names in kbert -> (foreign name, transform), heads included.
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """One layout of a family made concrete: for one file, or for what is to be written.
 
-    Args:
-        prefixed: whether encoder names carry the family's prefix in the file.
+    Attributes:
+        family: its name, for messages.
+        layout: the layout.
+        prefix: what stands before the encoder's names, one of the layout's.
+        layers, heads: numbers of blocks and of attention heads.
+        said_by: the file that says the sizes, for messages.
     """
-    prefix = family.prefix if prefixed else ""
-    found = {
-        f"encoder/{ours}": (prefix + theirs, transform)
-        for theirs, ours, transform in expand(family.encoder_names, layers)
-    }
-    for theirs, ours, transform in expand(family.head_names, layers):
-        found[ours] = (theirs, transform)
-    return found
+
+    family: str
+    layout: Layout
+    prefix: str
+    layers: int
+    heads: int
+    said_by: str = "config.json"
+
+    @functools.cached_property
+    def mapping(self) -> dict[str, tuple[str, str | None]]:
+        """Names in kbert -> (foreign name, transform), heads included."""
+        found = {
+            f"encoder/{ours}": (self.prefix + theirs, transform)
+            for theirs, ours, transform in expand(self.layout.encoder, self.layers)
+        }
+        for theirs, ours, transform in expand(self.layout.heads, self.layers):
+            found[ours] = (theirs, transform)
+        return found
+
+    @functools.cached_property
+    def choices(self) -> dict[str, list[tuple[str, str | None]]]:
+        """Names in kbert -> all that a file may have for them, the first choice first."""
+        found = {ours: [entry] for ours, entry in self.mapping.items()}
+        for theirs, ours, transform in expand(self.layout.aliases, self.layers):
+            prefix = self.prefix if ours.startswith("encoder/") else ""
+            found.setdefault(ours, []).append((prefix + theirs, transform))
+        return found
+
+    @functools.cached_property
+    def ignored(self) -> set[str]:
+        """Foreign names that carry nothing, with and without the prefix."""
+        return {p + name for p in ("", self.prefix) for name in self.layout.ignored}
+
+    def find(self, ours: str, present: Container[str]) -> tuple[str, str | None] | None:
+        """The entry of a weight that a file has; None if it has none."""
+        return next((e for e in self.choices.get(ours, ()) if e[0] in present), None)
+
+
+def bind(
+    family: Family, format: str, present: Collection[str], layers: int, heads: int
+) -> Binding | None:
+    """The layout and prefix that know most of a file's names; None if they know not one."""
+    names = present if isinstance(present, (set, dict)) else set(present)
+    best, most = None, 0
+    for layout in family.names.get(format, ()):
+        for prefix in layout.prefixes:
+            binding = Binding(family.name, layout, prefix, layers, heads)
+            hits = sum(binding.find(ours, names) is not None for ours in binding.choices)
+            if hits > most:
+                best, most = binding, hits
+    return best
 
 
 def read(
     source: str,
+    binding: Binding,
     names: Iterable[str],
     read_tensor: Callable[[str], np.ndarray],
     variables: Mapping[str, Any],
-    family: Family,
-    layers: int,
     *,
     new: Callable[[str], bool] = lambda name: False,
     optional: Callable[[str], bool] = lambda name: False,
@@ -102,11 +177,10 @@ def read(
 
     Args:
         source: the file or directory, for messages.
+        binding: what its names mean.
         names: every name in the checkpoint.
         read_tensor: gives one tensor by its foreign name.
         variables: kbert name -> Keras variable.
-        family: whose maps to use.
-        layers: number of blocks.
         new: says of a kbert name that it belongs to a new head, so the file is not asked.
         optional: says of a kbert name that the file may lack it.
 
@@ -117,58 +191,79 @@ def read(
         BadInput: a weight is missing, or has another shape than the model.
     """
     present = set(names)
-    prefixed = any(name.startswith(family.prefix) for name in present)
-    mapping = full_map(family, layers, prefixed=prefixed)
     report = Report(source)
     plan: list[tuple[str, str, str | None]] = []
     absent: list[str] = []
     for ours in variables:
-        if ours not in mapping:
-            raise BadInput(f"{source}: family {family.name!r} has no name for weight {ours!r}")
-        theirs, transform = mapping[ours]
+        if ours not in binding.choices:
+            raise BadInput(f"{source}: {_unnamed(binding, ours)}")
+        entry = binding.find(ours, present)
         if new(ours):
             report.missing.append(ours)
-        elif theirs in present:
-            plan.append((ours, theirs, transform))
+        elif entry is not None:
+            plan.append((ours, *entry))
         elif optional(ours):
             report.missing.append(ours)
         else:
-            absent.append(theirs)
+            absent.append(binding.choices[ours][0][0])
     if absent:
         shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
         raise BadInput(f"{source}: {len(absent)} of {len(variables)} weights are missing: {shown}")
     values = {}
     for ours, theirs, transform in plan:
-        value = TRANSFORMS[transform][0](read_tensor(theirs))
-        expected = tuple(variables[ours].shape)
-        if value.shape != expected:
-            raise BadInput(
-                f"{source}: {theirs}: found shape {tuple(value.shape)}, "
-                f"expected {expected} (for {ours}, by config.json)"
-            )
-        values[ours] = value
+        values[ours] = _taken(source, binding, ours, theirs, transform, read_tensor, variables)
+        if TRANSFORMS[transform].reshapes:
+            report.reshaped.append(theirs)
     for ours, value in values.items():
         variables[ours].assign(value)
         report.matched.append(ours)
     used = {theirs for _, theirs, _ in plan}
-    carried = {family.prefix + name for name in family.ignored} | set(family.ignored)
-    report.unused = sorted(present - used - carried)
+    report.unused = sorted(present - used - binding.ignored)
     return report
 
 
-def write(
-    variables: Mapping[str, Any], family: Family, layers: int, *, prefixed: bool
-) -> dict[str, np.ndarray]:
+def _taken(
+    source: str,
+    binding: Binding,
+    ours: str,
+    theirs: str,
+    transform: str | None,
+    read_tensor: Callable[[str], np.ndarray],
+    variables: Mapping[str, Any],
+) -> np.ndarray:
+    """One tensor as kbert has it, its shape held against the variable's."""
+    value, how = read_tensor(theirs), TRANSFORMS[transform]
+    expected = tuple(variables[ours].shape)
+    if how.reshapes:
+        # in the file's own shape, as another number of heads would fit the model's
+        expected = how.write(np.broadcast_to(np.float32(0), expected), binding.heads).shape
+        found = value.shape
+    else:
+        value = how.read(value, binding.heads)
+        found = value.shape
+    if tuple(found) != expected:
+        raise BadInput(
+            f"{source}: {theirs}: found shape {tuple(found)}, expected {expected} "
+            f"(for {ours}, by {binding.said_by})"
+        )
+    return how.read(value, binding.heads) if how.reshapes else value
+
+
+def write(variables: Mapping[str, Any], binding: Binding) -> dict[str, np.ndarray]:
     """Foreign name -> array, for writing; `read` gives the same bits back.
 
     Raises:
         BadInput: the family has no name for one of the variables.
     """
-    mapping = full_map(family, layers, prefixed=prefixed)
     tensors = {}
     for ours, variable in variables.items():
-        if ours not in mapping:
-            raise BadInput(f"family {family.name!r} has no name for weight {ours!r}")
-        theirs, transform = mapping[ours]
-        tensors[theirs] = np.ascontiguousarray(TRANSFORMS[transform][1](np.asarray(variable)))
+        if ours not in binding.mapping:
+            raise BadInput(_unnamed(binding, ours))
+        theirs, transform = binding.mapping[ours]
+        value = TRANSFORMS[transform].write(np.asarray(variable), binding.heads)
+        tensors[theirs] = np.ascontiguousarray(value)
     return tensors
+
+
+def _unnamed(binding: Binding, ours: str) -> str:
+    return f"family {binding.family!r} has no name for weight {ours!r}"

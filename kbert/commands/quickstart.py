@@ -72,7 +72,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
         BadInput: the directory holds something else, or the result is no better than the
             baseline.
     """
-    from kbert.checkpoints.huggingface import family_of
+    from kbert.checkpoints.formats.huggingface import family_of
     from kbert.commands import evaluate, finetune
     from kbert.data.table import read_table
     from kbert.train.recipe import Recipe

@@ -55,7 +55,7 @@ def run(values: flags.FlagValues) -> int:
 def load_tokenizer(directory: str) -> Any:
     """The tokenizer of a model directory, weights untouched."""
     from kbert import registry
-    from kbert.checkpoints.huggingface import family_of
+    from kbert.checkpoints.formats.huggingface import family_of
 
     return registry.get("tokenizer", family_of(directory).tokenizer).from_directory(directory)
 

@@ -10,8 +10,31 @@ from kbert.config import EncoderConfig, read_value
 from kbert.errors import BadInput, nearest
 from kbert.facade import call_as
 
-# (name in the foreign file, name in kbert, transform); {i} stands for the number of a layer
+# (name in the foreign file, name in kbert, transform of `checkpoints.names`). {i} stands for the
+# number of a layer, {L} for how many there are; {i+4} and {L+4} are four more.
 NameMap = tuple[tuple[str, str, str | None], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The names that a format has for a family's tensors, in one of its ways.
+
+    Attributes:
+        encoder: names of the encoder's tensors, without what may stand before them.
+        heads: the same for heads, whole names.
+        prefixes: what may stand before encoder names.
+        aliases: further names that older files have; read, never written. Names in kbert stand
+            whole here, "encoder/..." for those of the encoder.
+        ignored: foreign tensors that carry nothing: copies and constants.
+        name: what messages call it, where a format has several.
+    """
+
+    encoder: NameMap
+    heads: NameMap = ()
+    prefixes: tuple[str, ...] = ("",)
+    aliases: NameMap = ()
+    ignored: tuple[str, ...] = ()
+    name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +48,10 @@ class Family:
             default, or REQUIRED).
         accepted: foreign keys that change the computation -> the values that change nothing.
         tokenizer: kind of tokenizer, a module of kbert.text.
-        encoder_names: Hugging Face names of the encoder's tensors, without the prefix.
-        head_names: the same for heads, whole names.
-        prefix: what stands before encoder names in models with a head.
-        ignored: foreign tensors that carry nothing: copies and constants.
+        names: format -> its layouts; the one that knows most of a file's names reads it.
         architectures: task -> the class name that transformers gives it.
+        activations: format -> its word -> the word of kbert, where a format means other functions
+            by its words or has only some of them.
     """
 
     name: str
@@ -37,11 +59,9 @@ class Family:
     config_keys: Mapping[str, tuple[str, Any, Any]]
     accepted: Mapping[str, tuple[Any, ...]]
     tokenizer: str
-    encoder_names: NameMap
-    head_names: NameMap
-    prefix: str
-    ignored: tuple[str, ...]
+    names: Mapping[str, tuple[Layout, ...]]
     architectures: Mapping[str, str]
+    activations: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
     def read_config(self, foreign: Mapping[str, Any], where: str) -> EncoderConfig:
         """Reads a Hugging Face config.

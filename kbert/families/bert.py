@@ -7,7 +7,7 @@ Shapes are those of google-research/bert's releases; names are those of transfor
 from __future__ import annotations
 
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
-from kbert.families import REQUIRED, Family
+from kbert.families import REQUIRED, Family, Layout
 
 
 def _shape(layers: int, width: int, heads: int, vocabulary: int) -> EncoderConfig:
@@ -50,34 +50,8 @@ def _shapes() -> dict[str, EncoderConfig]:
 _LAYER = "encoder.layer.{i}."
 _BLOCK = "block_{i}/"
 
-FAMILY = Family(
-    name="bert",
-    shapes=_shapes(),
-    config_keys={
-        "vocab_size": ("embedding.vocab_size", int, REQUIRED),
-        "hidden_size": ("hidden_size", int, REQUIRED),
-        "num_hidden_layers": ("num_hidden_layers", int, REQUIRED),
-        "num_attention_heads": ("attention.num_attention_heads", int, REQUIRED),
-        "intermediate_size": ("intermediate_size", int, REQUIRED),
-        "hidden_act": ("hidden_act", str, "gelu"),
-        "hidden_dropout_prob": ("dropout.hidden", float, 0.1),
-        "attention_probs_dropout_prob": ("dropout.attention", float, 0.1),
-        "classifier_dropout": ("dropout.classifier", float | None, None),
-        "max_position_embeddings": ("embedding.max_position_embeddings", int, 512),
-        "type_vocab_size": ("embedding.type_vocab_size", int, 2),
-        "initializer_range": ("initializer_range", float, 0.02),
-        "layer_norm_eps": ("norm.layer_norm_eps", float, 1e-12),
-        "pad_token_id": ("embedding.pad_token_id", int, 0),
-    },
-    accepted={
-        "is_decoder": (False, None),
-        "add_cross_attention": (False, None),
-        "position_embedding_type": ("absolute", None),
-        "quantization_config": (None,),
-        "auto_map": (None,),
-    },
-    tokenizer="wordpiece",
-    encoder_names=(
+_HUGGINGFACE = Layout(
+    encoder=(
         ("embeddings.word_embeddings.weight", "embeddings/word/embeddings", None),
         ("embeddings.position_embeddings.weight", "embeddings/position/embeddings", None),
         ("embeddings.token_type_embeddings.weight", "embeddings/token_type/embeddings", None),
@@ -117,7 +91,7 @@ FAMILY = Family(
         ("pooler.dense.weight", "pooler/kernel", "T"),
         ("pooler.dense.bias", "pooler/bias", None),
     ),
-    head_names=(
+    heads=(
         ("classifier.weight", "classifier/dense/kernel", "T"),
         ("classifier.bias", "classifier/dense/bias", None),
         ("qa_outputs.weight", "span/dense/kernel", "T"),
@@ -130,12 +104,43 @@ FAMILY = Family(
         ("cls.seq_relationship.weight", "next_sentence/dense/kernel", "T"),
         ("cls.seq_relationship.bias", "next_sentence/dense/bias", None),
     ),
-    prefix="bert.",
+    # the encoder alone has none
+    prefixes=("", "bert."),
     ignored=(
         "embeddings.position_ids",
         "cls.predictions.decoder.weight",  # tied to the word embeddings
         "cls.predictions.decoder.bias",  # a second name of cls.predictions.bias
     ),
+)
+
+FAMILY = Family(
+    name="bert",
+    shapes=_shapes(),
+    config_keys={
+        "vocab_size": ("embedding.vocab_size", int, REQUIRED),
+        "hidden_size": ("hidden_size", int, REQUIRED),
+        "num_hidden_layers": ("num_hidden_layers", int, REQUIRED),
+        "num_attention_heads": ("attention.num_attention_heads", int, REQUIRED),
+        "intermediate_size": ("intermediate_size", int, REQUIRED),
+        "hidden_act": ("hidden_act", str, "gelu"),
+        "hidden_dropout_prob": ("dropout.hidden", float, 0.1),
+        "attention_probs_dropout_prob": ("dropout.attention", float, 0.1),
+        "classifier_dropout": ("dropout.classifier", float | None, None),
+        "max_position_embeddings": ("embedding.max_position_embeddings", int, 512),
+        "type_vocab_size": ("embedding.type_vocab_size", int, 2),
+        "initializer_range": ("initializer_range", float, 0.02),
+        "layer_norm_eps": ("norm.layer_norm_eps", float, 1e-12),
+        "pad_token_id": ("embedding.pad_token_id", int, 0),
+    },
+    accepted={
+        "is_decoder": (False, None),
+        "add_cross_attention": (False, None),
+        "position_embedding_type": ("absolute", None),
+        "quantization_config": (None,),
+        "auto_map": (None,),
+    },
+    tokenizer="wordpiece",
+    names={"huggingface": (_HUGGINGFACE,)},
     architectures={
         "classification": "BertForSequenceClassification",
         "token_classification": "BertForTokenClassification",

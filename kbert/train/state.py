@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from kbert.checkpoints.huggingface import check_safetensors
+from kbert.checkpoints.safetensors_files import check_safetensors
 from kbert.errors import BadInput
 from kbert.files import (
     Unwritable,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kbert.checkpoints import bundle
-from kbert.checkpoints.huggingface import Directory
+from kbert.checkpoints.formats.huggingface import Directory
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
 from kbert.errors import BadInput
 

@@ -12,8 +12,9 @@ from safetensors.numpy import load_file, save_file
 
 import kbert
 from kbert import registry
-from kbert.checkpoints import huggingface
-from kbert.checkpoints.huggingface import CONFIG, INDEX, WEIGHTS, Directory, family_of
+from kbert.checkpoints.checkpoint import Content
+from kbert.checkpoints.formats import huggingface
+from kbert.checkpoints.formats.huggingface import CONFIG, INDEX, WEIGHTS, Directory, family_of
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence
 
 FAMILY = registry.get("family", "bert")
@@ -320,8 +321,13 @@ def test_written_as_it_was_read(goldens, tmp_path, name):
     directory.fill(named(*layers))
     original = load_file(directory.path / WEIGHTS)
     prefixed = len(layers) == 2
-    config_json = FAMILY.write_config(directory.config)
-    huggingface.write(tmp_path, config_json, named(*layers), FAMILY, 2, prefixed=prefixed)
+    content = Content(
+        directory.config,
+        named(*layers),
+        directory.labels() or (),
+        {k: directory.config_json.get(k) for k in ("architectures", "problem_type")},
+    )
+    assert huggingface.FORMAT.write(tmp_path, content) == []
 
     written = load_file(tmp_path / WEIGHTS)
     assert set(written) == set(original)
@@ -332,8 +338,7 @@ def test_written_as_it_was_read(goldens, tmp_path, name):
     header = (tmp_path / WEIGHTS).read_bytes()[8:200]
     assert b'"format":"pt"' in header  # transformers refuses a file without
 
-    kept = {k: v for k, v in directory.config_json.items() if k not in huggingface.MODEL_KEYS}
-    assert json.loads((tmp_path / CONFIG).read_text()) == kept
+    assert json.loads((tmp_path / CONFIG).read_text()) == directory.config_json
     again = Directory(tmp_path)
     assert again.config == directory.config
     fresh = [kbert.Encoder(again.config, seed=9)]

@@ -11,23 +11,59 @@ from kbert.errors import BadInput
 FAMILY = registry.get("family", "bert")
 
 
+LAYOUT = FAMILY.names["huggingface"][0]
+
+
 def test_expand():
-    name_map = (("a.{i}.w", "x_{i}/kernel", "T"), ("b", "y", None))
+    name_map = (("a.{i}.w", "x_{i}/kernel", "T"), ("b", "y", None), ("c-{i+4}.{L}", "z_{i}", None))
     assert list(names.expand(name_map, 2)) == [
         ("a.0.w", "x_0/kernel", "T"),
         ("a.1.w", "x_1/kernel", "T"),
         ("b", "y", None),
+        ("c-4.2", "z_0", None),
+        ("c-5.2", "z_1", None),
     ]
+    assert list(names.expand((("top-{L+4}", "y", None),), 12)) == [("top-16", "y", None)]
 
 
-def test_full_map():
-    plain = names.full_map(FAMILY, 1, prefixed=False)
-    prefixed = names.full_map(FAMILY, 1, prefixed=True)
+def test_mapping():
+    plain, prefixed = (
+        names.Binding("bert", LAYOUT, prefix, 1, 2).mapping for prefix in ("", "bert.")
+    )
     ours = "encoder/block_0/attention/query/kernel"
     assert plain[ours] == ("encoder.layer.0.attention.self.query.weight", "T")
     assert prefixed[ours] == ("bert.encoder.layer.0.attention.self.query.weight", "T")
     head = "classifier/dense/kernel"
     assert plain[head] == prefixed[head] == ("classifier.weight", "T")
+
+
+def test_the_layout_that_knows_most_is_bound():
+    def bound(*present):
+        return names.bind(FAMILY, "huggingface", present, 1, 2)
+
+    assert bound("pooler.dense.bias").prefix == ""
+    assert bound("pooler.dense.bias", "bert.pooler.dense.bias", "bert.pooler.dense.weight").prefix
+    assert bound("someone.elses") is None
+    assert names.bind(FAMILY, "no such format", ["pooler.dense.bias"], 1, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("transform", "shape", "expected"),
+    [
+        (None, (4, 6), (4, 6)),
+        ("T", (4, 6), (6, 4)),
+        ("heads_last", (4, 6), (4, 2, 3)),
+        ("heads_last", (6,), (2, 3)),
+        ("heads_first", (6, 4), (2, 3, 4)),
+    ],
+)
+def test_transforms(transform, shape, expected):
+    """What is written is read back to the bit."""
+    value = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    how = names.TRANSFORMS[transform]
+    written = how.write(value, 2)
+    assert written.shape == expected
+    assert np.array_equal(how.read(written, 2), value)
 
 
 def variables():
@@ -47,7 +83,12 @@ FILE = {
 
 
 def read(file, into, **options):
-    return names.read("here", list(file), file.__getitem__, into, FAMILY, 0, **options)
+    return names.read("here", binding(file), list(file), file.__getitem__, into, **options)
+
+
+def binding(file):
+    found = names.bind(FAMILY, "huggingface", list(file), 0, 2)
+    return found or names.Binding("bert", LAYOUT, "", 0, 2)
 
 
 def test_read_and_write():
@@ -57,7 +98,7 @@ def test_read_and_write():
     assert into["encoder/pooler/bias"].numpy().tolist() == [7, 8, 9]
     assert report.matched == list(into)
     assert (report.unused, report.missing, report.reshaped) == ([], [], [])
-    written = names.write(into, FAMILY, 0, prefixed=True)
+    written = names.write(into, names.Binding("bert", LAYOUT, "bert.", 0, 2))
     assert set(written) == set(FILE)
     for name, value in written.items():
         assert np.array_equal(value, FILE[name])
@@ -127,4 +168,4 @@ def test_a_weight_that_the_family_cannot_name():
     expected = "family 'bert' has no name for weight 'encoder/unknown/kernel'"
     assert refused(FILE, into) == f"here: {expected}"
     with pytest.raises(BadInput, match=f"^{expected}$"):
-        names.write(into, FAMILY, 0, prefixed=True)
+        names.write(into, names.Binding("bert", LAYOUT, "bert.", 0, 2))

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 import kbert
 from kbert import registry
 from kbert.checkpoints import names
-from kbert.checkpoints.huggingface import Directory
+from kbert.checkpoints.formats.huggingface import Directory
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig, parameter_counts
 from kbert.encoder import INPUTS
 from kbert.layers.heads import MaskedLM, NextSentence, Span
@@ -76,22 +76,38 @@ def shapes_build_configs(name: str) -> None:
         assert kbert.shapes()[shape] == config
 
 
+def bindings(family) -> list:
+    """Every layout of every format, with every prefix, for three blocks and two heads."""
+    return [
+        names.Binding(family.name, layout, prefix, 3, 2)
+        for layouts in family.names.values()
+        for layout in layouts
+        for prefix in layout.prefixes
+    ]
+
+
 def names_are_one_to_one(name: str) -> None:
     """No two weights share a name on either side, and transforms are known ones."""
     family = registry.get("family", name)
-    for prefixed in (False, True):
-        mapping = names.full_map(family, 3, prefixed=prefixed)
+    assert set(family.names) <= set(registry.names("format"))
+    for binding in bindings(family):
+        mapping = binding.mapping
         pairs = [
-            *names.expand(family.encoder_names, 3),
-            *names.expand(family.head_names, 3),
+            *names.expand(binding.layout.encoder, 3),
+            *names.expand(binding.layout.heads, 3),
         ]
         assert len(mapping) == len(pairs)
         theirs = [theirs for theirs, _ in mapping.values()]
         assert len(set(theirs)) == len(theirs)
         assert {transform for _, transform in mapping.values()} <= set(names.TRANSFORMS)
-        assert not set(theirs) & {
-            prefix + n for n in family.ignored for prefix in ("", family.prefix)
-        }
+        assert not set(theirs) & binding.ignored
+        assert set(binding.choices) <= set(hugging(family, 3).mapping)
+
+
+def hugging(family, layers: int) -> names.Binding:
+    """The names of Hugging Face, which every family has."""
+    layout = family.names["huggingface"][0]
+    return names.Binding(family.name, layout, layout.prefixes[-1], layers, 2)
 
 
 def heads_of(family, config) -> list:
@@ -107,7 +123,7 @@ def names_cover_the_weights(name: str) -> None:
     """Exactly the weights of an encoder, and of the heads, have names."""
     family = registry.get("family", name)
     config = tiny(name)
-    mapping = names.full_map(family, config.num_hidden_layers, prefixed=True)
+    mapping = hugging(family, config.num_hidden_layers).mapping
     encoder = kbert.Encoder(config)
     assert {n for n in mapping if n.startswith("encoder/")} == {w.path for w in encoder.weights}
     assert len(encoder.weights) == sum(n.startswith("encoder/") for n in mapping)
@@ -123,7 +139,7 @@ def a_directory_reads_back(name: str, folder) -> None:
     generator = np.random.default_rng(0)
     for weight in encoder.weights:
         weight.assign(generator.normal(size=weight.shape))
-    written = names.write({w.path: w for w in encoder.weights}, family, 2, prefixed=True)
+    written = names.write({w.path: w for w in encoder.weights}, hugging(family, 2))
     save_file(written, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(family.write_config(config)))
     directory = Directory(folder)

@@ -1,4 +1,4 @@
-"""A family and a task from a folder outside the package, with no file of the package changed."""
+"""A family, a task and a format from a folder outside; no file of the package changes."""
 
 import importlib
 import json
@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 import kbert
 from kbert import catalog, registry
 from kbert.checkpoints import names
+from kbert.checkpoints.checkpoint import Content, open_checkpoint, writable
 from kbert.errors import BadInput
 
 FAMILY = '''
@@ -36,10 +37,11 @@ def _renamed(name_map):
     return tuple((theirs.replace("LayerNorm", "ln"), *rest) for theirs, *rest in name_map)
 
 
+_layout = _bert.names["huggingface"][0]
+
 FAMILY = dataclasses.replace(
     _bert,
     name="outsider",
-    prefix="outsider.",
     shapes={
         "outsider_nano": dataclasses.replace(_bert.shapes["bert_tiny"], family="outsider")
     },
@@ -47,8 +49,16 @@ FAMILY = dataclasses.replace(
         **{k: v for k, v in _bert.config_keys.items() if k != "hidden_size"},
         "dim": ("hidden_size", *_bert.config_keys["hidden_size"][1:]),
     },
-    encoder_names=_renamed(_bert.encoder_names),
-    head_names=_renamed(_bert.head_names),
+    names={
+        "huggingface": (
+            dataclasses.replace(
+                _layout,
+                encoder=_renamed(_layout.encoder),
+                heads=_renamed(_layout.heads),
+                prefixes=("", "outsider."),
+            ),
+        ),
+    },
     architectures={"classification": "OutsiderModel", "pair_order": "OutsiderModel"},
 )
 '''
@@ -117,22 +127,84 @@ class PairOrder(Task):
 TASK = PairOrder()
 '''
 
+FORMAT = '''
+"""Arrays in one .npz under kbert's own names, the config inside."""
+
+import json
+
+import numpy as np
+
+from kbert import registry
+from kbert.checkpoints.checkpoint import Checkpoint, Format
+from kbert.families import Layout
+
+
+class Archive(Checkpoint):
+    format, said_by = "npz", "config"
+
+    def __init__(self, path):
+        self.path, self.directory, self.notes = path, path.parent, ["one archive"]
+        self._file = np.load(path)
+        self.config_json = json.loads(str(self._file["config"]))
+        self.family = registry.get("family", self.config_json["model_type"])
+        self.config = self.family.read_config(self.config_json, str(path))
+        self.shapes = {n: self._file[n].shape for n in self._file.files if n != "config"}
+        self.dtypes = {n: str(self._file[n].dtype) for n in self.shapes}
+        self.bind()
+
+    def bind(self):
+        # kbert's own names need no map
+        layout = self.family.names["huggingface"][0]
+        own = Layout(tuple((ours, ours, None) for _, ours, _ in layout.encoder))
+        self.family.names.setdefault("npz", (own,))
+        super().bind()
+
+    def tensor(self, name):
+        return self._file[name]
+
+
+class Npz(Format):
+    name, title = "npz", "an archive"
+
+    def recognizes(self, path):
+        return path.suffix == ".npz"
+
+    def open(self, path):
+        return Archive(path)
+
+    def check(self, content):
+        pass
+
+    def write(self, folder, content):
+        arrays = {k.removeprefix("encoder/"): np.asarray(v) for k, v in content.weights.items()}
+        config = json.dumps(content.family.write_config(content.config))
+        np.savez(folder / "model.npz", config=config, **arrays)
+        return []
+
+
+FORMAT = Npz()
+'''
+
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory):
     """Joins the two files; afterwards the registry is as it was."""
     folder = tmp_path_factory.mktemp("plugin")
-    files = {"family": ("families", "outsider", FAMILY), "task": ("tasks", "pair_order", TASK)}
+    files = {
+        "family": ("families", "outsider", FAMILY),
+        "task": ("tasks", "pair_order", TASK),
+        "format": ("checkpoints/formats", "npz", FORMAT),
+    }
     before = {kind: list(registry._package(kind).__path__) for kind in files}
     for kind, (place, name, text) in files.items():
-        (folder / place).mkdir()
+        (folder / place).mkdir(parents=True)
         (folder / place / f"{name}.py").write_text(text)
         registry.extend(kind, folder / place)
     yield folder
     for kind, (place, name, _) in files.items():
-        package = importlib.import_module(f"kbert.{place}")
+        package = importlib.import_module(f"kbert.{place}".replace("/", "."))
         package.__path__[:] = before[kind]
-        sys.modules.pop(f"kbert.{place}.{name}", None)
+        sys.modules.pop(f"{package.__name__}.{name}", None)
         if hasattr(package, name):
             delattr(package, name)
     importlib.invalidate_caches()
@@ -140,6 +212,7 @@ def outside(tmp_path_factory):
     assert "outsider" not in catalog.families()
     with pytest.raises(BadInput, match="unknown task 'pair_order'"):
         registry.get("task", "pair_order")
+    assert "npz" not in registry.names("format")
 
 
 def test_they_are_found(outside):
@@ -177,7 +250,9 @@ def test_from_a_directory_to_answers_and_back(outside, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     weights = {w.path: w for w in kbert.Encoder(config, seed=4).weights}
-    save_file(names.write(weights, family, 2, prefixed=False), source / "model.safetensors")
+    layout = family.names["huggingface"][0]
+    binding = names.Binding("outsider", layout, "", 2, config.attention.num_attention_heads)
+    save_file(names.write(weights, binding), source / "model.safetensors")
     (source / "config.json").write_text(json.dumps(family.write_config(config)))
     (source / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
 
@@ -198,3 +273,18 @@ def test_from_a_directory_to_answers_and_back(outside, tmp_path):
     assert again.predict(texts) == model.predict(texts)
     written = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert (written["model_type"], written["architectures"]) == ("outsider", ["OutsiderModel"])
+
+
+def test_a_format_of_ones_own(outside, tmp_path):
+    """It writes and is recognised, opened and filled like those of the package."""
+    assert "npz" in writable()
+    encoder = kbert.Encoder(tiny("outsider"), seed=6)
+    weights = {w.path: w for w in encoder.weights}
+    registry.get("format", "npz").write(tmp_path, Content(encoder.config, weights))
+    checkpoint = open_checkpoint(tmp_path / "model.npz")
+    assert checkpoint.family.name == "outsider"
+    other = kbert.Encoder(checkpoint.config, seed=7)
+    report = checkpoint.fill({w.path: w for w in other.weights})
+    assert (len(report.matched), report.notes) == (len(weights), ["one archive"])
+    for mine, theirs in zip(encoder.weights, other.weights, strict=True):
+        assert np.array_equal(mine, theirs)

@@ -9,7 +9,7 @@ from scipy import stats
 import kbert
 from kbert import registry
 from kbert.checkpoints import bundle
-from kbert.checkpoints.huggingface import Directory
+from kbert.checkpoints.formats.huggingface import Directory
 from kbert.errors import BadInput
 
 TASK = registry.get("task", "regression")

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 
-from kbert.checkpoints.huggingface import Directory, check_safetensors
+from kbert.checkpoints.formats.huggingface import Directory
+from kbert.checkpoints.safetensors_files import check_safetensors
 from kbert.files import read_json
 from kbert.train import state
 
