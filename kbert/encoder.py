@@ -13,6 +13,7 @@ from kbert.errors import BadInput
 from kbert.layers.block import Block
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.heads import pooler
+from kbert.layers.precision import made_with
 from kbert.layers.rows import FlatRows, PaddedRows
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -25,6 +26,8 @@ class Encoder(keras.Model):
     Args:
         config: shape and arithmetic.
         seed: every initial weight and every dropout mask follows from it.
+        kwargs: `dtype`, a Keras policy such as "mixed_bfloat16" for all layers inside; None is
+            the one that Keras has set. `trainable`, False for a frozen encoder.
 
     Call:
         inputs: dict of `input_ids`, `attention_mask` (1 real, 0 padding), `token_type_ids`, each
@@ -51,13 +54,25 @@ class Encoder(keras.Model):
     Source: Devlin et al., arXiv 1810.04805 section 3; google-research/bert `modeling.py`.
     """
 
-    def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "encoder", **kwargs: Any):
+    def __init__(
+        self,
+        config: EncoderConfig,
+        seed: int = 0,
+        name: str = "encoder",
+        *,
+        trainable: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.config, self.seed = config, seed
-        self.embeddings = self.new_embeddings()
-        self.blocks = [self.new_block(i) for i in range(config.num_hidden_layers)]
-        self.pooler = pooler(config, seed) if config.pooler else None
-        self.build(None)
+        with made_with(self.dtype_policy):
+            self.embeddings = self.new_embeddings()
+            self.blocks = [self.new_block(i) for i in range(config.num_hidden_layers)]
+            self.pooler = pooler(config, seed) if config.pooler else None
+        # by its inputs, as TensorFlow traces the encoder when a model around it is exported
+        self.build(dict.fromkeys(INPUTS, (None, None)))
+        # once there are layers to tell
+        self.trainable = trainable
 
     def new_embeddings(self) -> Embeddings:
         """The first layer, not yet built; a subclass may give another."""
@@ -68,6 +83,8 @@ class Encoder(keras.Model):
         return Block(self.config, index, self.seed)
 
     def build(self, input_shape: Any = None) -> None:
+        if self.embeddings.built:
+            return
         width = self.config.hidden_size
         self.embeddings.build()
         for block in self.blocks:
@@ -108,7 +125,13 @@ class Encoder(keras.Model):
         return self.embeddings.word.embeddings
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "seed": self.seed, "name": self.name}
+        return {
+            "config": self.config.to_dict(),
+            "seed": self.seed,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "trainable": self.trainable,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Encoder:
