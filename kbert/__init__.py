@@ -15,6 +15,7 @@ _HOME = {
     "Recipe": "kbert.train.recipe",
     "TextModel": "kbert.model",
     "families": "kbert.catalog",
+    "layers": "kbert.layers",
     "load": "kbert.loading",
     "register": "kbert.loading",
     "shapes": "kbert.catalog",
@@ -29,6 +30,7 @@ __all__ = [
     "TextModel",
     "__version__",
     "families",
+    "layers",
     "load",
     "register",
     "shapes",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from kbert import layers
     from kbert.catalog import families, shapes, tasks
     from kbert.config import EncoderConfig
     from kbert.encoder import Encoder
@@ -48,7 +51,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+        home = importlib.import_module(_HOME[name])
+        value = home if home.__name__ == f"kbert.{name}" else getattr(home, name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'kbert' has no attribute {name!r}")

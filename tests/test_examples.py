@@ -9,13 +9,15 @@ import kbert
 
 
 def public():
-    return sorted(set(kbert.__all__) - {"__version__"})
+    layers = {f"layers.{name}" for name in kbert.layers.__all__}
+    return sorted({*kbert.__all__, *layers} - {"__version__", "layers"})
 
 
 @pytest.mark.parametrize("name", public())
 def test_example(name, tiny_model, tmp_path):
     """Examples may use `path`, a model directory, and `run`, a place for a run."""
-    home = importlib.import_module(kbert._HOME[name])
+    package, _, name = name.rpartition(".")
+    home = importlib.import_module(f"kbert.layers.{name.lower()}" if package else kbert._HOME[name])
     thing = getattr(home, name)
     finder = doctest.DocTestFinder(recurse=False)
     known = {"path": tiny_model, "run": tmp_path / "run"}
