@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
 from kbert.families import REQUIRED, Family, Layout
+from kbert.families import _bert_tensorflow as tensorflow
 
 
 def _shape(layers: int, width: int, heads: int, vocabulary: int) -> EncoderConfig:
@@ -106,6 +107,17 @@ _HUGGINGFACE = Layout(
     ),
     # the encoder alone has none
     prefixes=("", "bert."),
+    # as the first files for torch have them
+    aliases=tuple(
+        (f"{theirs}.LayerNorm.{part}", f"{ours}/{part}", None)
+        for theirs, ours in (
+            ("embeddings", "encoder/embeddings/norm"),
+            (f"{_LAYER}attention.output", f"encoder/{_BLOCK}attention_norm"),
+            (f"{_LAYER}output", f"encoder/{_BLOCK}feedforward_norm"),
+            ("cls.predictions.transform", "masked_lm/norm"),
+        )
+        for part in ("gamma", "beta")
+    ),
     ignored=(
         "embeddings.position_ids",
         "cls.predictions.decoder.weight",  # tied to the word embeddings
@@ -140,7 +152,12 @@ FAMILY = Family(
         "auto_map": (None,),
     },
     tokenizer="wordpiece",
-    names={"huggingface": (_HUGGINGFACE,)},
+    names={
+        "huggingface": (_HUGGINGFACE,),
+        "tf1": (tensorflow.TF1,),
+        "garden": (*tensorflow.GARDEN, *tensorflow.GARDEN_VARIABLES),
+        "savedmodel": (*tensorflow.GARDEN_VARIABLES, tensorflow.TF1_MODULE, tensorflow.TF1),
+    },
     architectures={
         "classification": "BertForSequenceClassification",
         "token_classification": "BertForTokenClassification",
@@ -149,5 +166,10 @@ FAMILY = Family(
         "masked_lm": "BertForMaskedLM",
         "pretraining": "BertForPreTraining",
         "features": "BertModel",
+    },
+    # by "gelu" both mean the tanh form
+    activations={
+        "tf1": {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh"},
+        "garden": {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh", "swish": "silu"},
     },
 )

@@ -1,6 +1,7 @@
 """Model directories that are refused: no model, damaged weights, another vocabulary."""
 
 import numpy as np
+from torch_files import call, items, name, plain, tensor, zipped
 
 from bad_input.place import (
     Case,
@@ -21,6 +22,7 @@ from bad_input.place import (
 
 _MODEL = finetune(model="{p}/model")
 _WEIGHTS = "{p}/model/model.safetensors"
+_PICKLED = "{p}/model/pytorch_model.bin"
 _AGAIN = "Copy or download the file again, and compare its size with the one at its source."
 _LIES = "The file is damaged, or was written by something else; get it again."
 _QUERY = "encoder__layer__0__attention__self__query__bias"
@@ -71,19 +73,69 @@ CASES = [
     Case(
         "no_weights",
         "The directory holds no weights that kbert reads.",
-        "{p}/model: no model.safetensors in this directory",
-        "Get `model.safetensors` too. Pickled weights (`.bin`) can run code and are not read.",
+        "{p}/model: no model.safetensors or pytorch_model.bin in this directory",
+        "Get one of them too.",
         _MODEL,
         (model(model_safetensors=None),),
     ),
     Case(
-        "pickled_weights",
-        "It holds pickled weights only.",
-        "{p}/model: no model.safetensors in this directory; found pytorch_model.bin, which kbert "
-        "does not read",
+        "weights_of_another_program",
+        "It holds weights for another program only.",
+        "{p}/model: no model.safetensors or pytorch_model.bin in this directory; found "
+        "tf_model.h5, which kbert does not read",
         "Have transformers save it again: `save_pretrained` writes safetensors.",
         _MODEL,
-        (model(model_safetensors=None), file("model/pytorch_model.bin", "x")),
+        (model(model_safetensors=None), file("model/tf_model.h5", "x")),
+    ),
+    *(
+        Case(
+            case,
+            did,
+            f"{_PICKLED}: {problem}",
+            remedy,
+            _MODEL,
+            (model(model_safetensors=None), file("model/pytorch_model.bin", content)),
+        )
+        for case, did, problem, remedy, content in (
+            (
+                "a_hostile_pickle",
+                "Pickled weights that would run a command. kbert runs nothing of such a file.",
+                "asks for os.system; kbert resolves tensor constructors only",
+                "Do not open this file with anything else. Weights come as safetensors.",
+                zipped(call(name("os", "system"), plain("true")), {}),
+            ),
+            (
+                "a_pickled_object",
+                "Pickled weights that hold more than tensors, such as a whole model.",
+                "asks for torch.nn.modules.container.Sequential; kbert resolves tensor "
+                "constructors only",
+                "Save the weights alone: `torch.save(model.state_dict(), FILE)`, or better "
+                "`save_pretrained`.",
+                zipped(call(name("torch.nn.modules.container", "Sequential")), {}),
+            ),
+            (
+                "a_training_checkpoint",
+                "The state of a training, in which the weights are a part.",
+                "a training checkpoint with its tensors under 'state_dict'; expected a dictionary "
+                "of tensors alone",
+                "Save that part alone as `pytorch_model.bin`.",
+                zipped(items(plain("state_dict"), items(plain("a"), tensor())), {"0": bytes(24)}),
+            ),
+            (
+                "pickled_weights_cut_short",
+                "Pickled weights that end too early.",
+                "cut short or no zip archive",
+                _AGAIN,
+                zipped(items(plain("a"), tensor()), {"0": bytes(24)})[:-40],
+            ),
+            (
+                "pickled_weights_that_are_none",
+                "The file is something else. A pointer of git-lfs reads so.",
+                "no file of torch, neither of its zip nor of its pickle form",
+                "`git lfs pull`, or get the file again.",
+                b"version https://git-lfs.github.com/spec/v1",
+            ),
+        )
     ),
     Case(
         "evaluate_an_encoder",

@@ -1,11 +1,13 @@
-"""Hugging Face model directories: `config.json` and safetensors, one file or several."""
+"""Hugging Face model directories: `config.json` and weights, in one file or several."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,16 @@ from kbert import registry
 from kbert.checkpoints import names
 from kbert.checkpoints.checkpoint import MODEL_KEYS, Checkpoint, Content, Format
 from kbert.checkpoints.safetensors_files import open_file, reopen
+from kbert.checkpoints.torch_bin import TorchFile
 from kbert.config import EncoderConfig
 from kbert.errors import BadInput, nearest
 from kbert.families import Family
 from kbert.files import read_json, write_arrays
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
+# the weights, and the index of weights in several files; what stands first is read
+WEIGHT_FILES = ((WEIGHTS, INDEX), (PICKLED, f"{PICKLED}.index.json"))
 TOKENIZER_FILES = (
     "vocab.txt",
     "tokenizer.json",
@@ -28,6 +34,8 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 
+# weights that other programs read
+_FOREIGN = (".bin", ".safetensors", ".h5", ".msgpack", ".onnx", ".pt", ".ckpt", ".gguf")
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -48,41 +56,69 @@ class Directory(Checkpoint):
         encoder_json = {k: v for k, v in self.config_json.items() if k not in MODEL_KEYS}
         self.config: EncoderConfig = self.family.read_config(encoder_json, str(self.path / CONFIG))
         self.shapes, self.dtypes = {}, {}
-        self._shards = self._open()
+        self._readers = self._open()
         self.bind()
         self.check_sizes()
 
-    def _open(self) -> dict[str, pathlib.Path]:
-        """Tensor name -> file that holds it."""
-        single, index = self.path / WEIGHTS, self.path / INDEX
-        if single.is_file():
-            files = [single]
-        elif index.is_file():
-            listed = read_json(index).get("weight_map")
-            if not isinstance(listed, dict):
-                raise BadInput(f"{index}: weight_map: missing")
-            for name, file in listed.items():
-                if not isinstance(file, str):
-                    raise BadInput(f"{index}: {name}: found {file!r}, expected the name of a file")
-            files = [self.path / file for file in sorted(set(listed.values()))]
-        else:
-            others = sorted(p.name for p in self.path.glob("*.bin"))
-            found = f"; found {', '.join(others)}, which kbert does not read" if others else ""
-            raise BadInput(f"{self.path}: no {WEIGHTS} in this directory{found}")
-        found_names: dict[str, pathlib.Path] = {}
-        for file in files:
+    def _open(self) -> dict[str, Callable[[str], np.ndarray]]:
+        """Tensor name -> what reads it."""
+        readers: dict[str, Callable[[str], np.ndarray]] = {}
+        for file in weight_files(self.path):
+            if file.suffix == ".bin":
+                pickled = TorchFile(file)
+                for name in pickled.names:
+                    readers[name] = pickled.tensor
+                    self.shapes[name] = pickled.shape(name)
+                    self.dtypes[name] = str(pickled.dtype(name))
+                continue
             with open_file(file) as opened:
                 for name in opened.keys():  # noqa: SIM118 - safe_open is no dict
-                    found_names[name] = file
+                    readers[name] = functools.partial(read_tensor, file)
                     part = opened.get_slice(name)
                     self.shapes[name] = tuple(part.get_shape())
                     self.dtypes[name] = _DTYPES.get(part.get_dtype(), part.get_dtype().lower())
-        return found_names
+        return readers
 
     def tensor(self, name: str) -> np.ndarray:
-        """One tensor."""
-        with reopen(self._shards[name]) as opened:
-            return opened.get_tensor(name)
+        """One tensor, of the type that it has in the file."""
+        return self._readers[name](name)
+
+
+def weight_files(path: pathlib.Path) -> list[pathlib.Path]:
+    """The files that hold a directory's weights: safetensors, or else those of torch.
+
+    Raises:
+        BadInput: there are none, or an index is damaged.
+    """
+    for single, index in WEIGHT_FILES:
+        if (path / single).is_file():
+            return [path / single]
+        if (path / index).is_file():
+            return [path / name for name in listed_files(path / index)]
+    others = sorted(p.name for p in path.iterdir() if p.suffix in _FOREIGN)
+    found = f"; found {', '.join(others)}, which kbert does not read" if others else ""
+    raise BadInput(f"{path}: no {WEIGHTS} or {PICKLED} in this directory{found}")
+
+
+def listed_files(index: pathlib.Path) -> list[str]:
+    """Names of the files that an index of weights in several files lists.
+
+    Raises:
+        BadInput: it lists none, or something else.
+    """
+    listed = read_json(index).get("weight_map")
+    if not isinstance(listed, dict):
+        raise BadInput(f"{index}: weight_map: missing")
+    for name, file in listed.items():
+        if not isinstance(file, str) or pathlib.PurePath(file).name != file:
+            raise BadInput(f"{index}: {name}: found {file!r}, expected the name of a file")
+    return sorted(set(listed.values()))
+
+
+def read_tensor(file: pathlib.Path, name: str) -> np.ndarray:
+    """One tensor of a safetensors file that was checked before."""
+    with reopen(file) as opened:
+        return opened.get_tensor(name)
 
 
 def _config(path: pathlib.Path) -> tuple[dict[str, Any], Family]:
@@ -116,7 +152,7 @@ class HuggingFace(Format):
         """A directory with `config.json` that is not the config of a TensorFlow checkpoint."""
         if not (path / CONFIG).is_file():
             return False
-        weights = (WEIGHTS, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
+        weights = [name for pair in WEIGHT_FILES for name in pair]
         return any((path / name).exists() for name in weights) or not any(path.glob("*.index"))
 
     def open(self, path: pathlib.Path) -> Checkpoint:
