@@ -120,6 +120,15 @@ class Encoder(keras.Model):
         return outputs
 
     @property
+    def output(self) -> Any:
+        """Symbolic outputs of the call that has most of them.
+
+        Keras counts these when a model is made around a shared layer, and takes the first call's,
+        which for the encoder of a `TextModel` has no hidden states.
+        """
+        return max((node.output_tensors for node in self._inbound_nodes), key=len, default=[])
+
+    @property
     def word_table(self) -> Any:
         """The word embeddings, [V, D]; a masked language model decodes by them."""
         return self.embeddings.word.embeddings

@@ -72,7 +72,7 @@ class Preprocess(keras.layers.Layer):
         if max_length is None:
             raise BadInput("max_length: missing, and the tokenizer's files do not say it")
         if not 3 <= max_length <= (longest or max_length):
-            most = f"to {longest}, the longest row of the model" if longest else "or more"
+            most = f"to {longest} (the longest row)" if longest else "or more"
             raise BadInput(f"max_length: found {max_length}, expected 3 {most}")
         self.max_length = max_length
         if self.tokenizer is not None:
