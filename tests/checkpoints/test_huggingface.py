@@ -14,7 +14,8 @@ import kbert
 from kbert import registry
 from kbert.checkpoints.checkpoint import Content
 from kbert.checkpoints.formats import huggingface
-from kbert.checkpoints.formats.huggingface import CONFIG, INDEX, WEIGHTS, Directory, family_of
+from kbert.checkpoints.formats.huggingface import Directory, family_of
+from kbert.checkpoints.huggingface_files import CONFIG, INDEX, WEIGHTS
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence
 
 FAMILY = registry.get("family", "bert")

@@ -10,14 +10,8 @@ from refusals import message
 from safetensors.numpy import load_file
 
 import kbert
-from kbert.checkpoints.formats.huggingface import (
-    CONFIG,
-    INDEX,
-    PICKLED,
-    WEIGHTS,
-    Directory,
-    weight_files,
-)
+from kbert.checkpoints.formats.huggingface import Directory
+from kbert.checkpoints.huggingface_files import CONFIG, INDEX, PICKLED, WEIGHTS, weight_files
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence, Span
 
 HEADS = {

@@ -15,6 +15,13 @@ import numpy as np
 from kbert import registry
 from kbert.checkpoints import names
 from kbert.checkpoints.checkpoint import MODEL_KEYS, Checkpoint, Content, Format
+from kbert.checkpoints.huggingface_files import (
+    CONFIG,
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    WEIGHTS,
+    weight_files,
+)
 from kbert.checkpoints.safetensors_files import open_file, reopen
 from kbert.checkpoints.torch_bin import TorchFile
 from kbert.config import EncoderConfig
@@ -22,20 +29,6 @@ from kbert.errors import BadInput, nearest
 from kbert.families import Family
 from kbert.files import read_json, write_arrays
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-PICKLED = "pytorch_model.bin"
-# the weights, and the index of weights in several files; what stands first is read
-WEIGHT_FILES = ((WEIGHTS, INDEX), (PICKLED, f"{PICKLED}.index.json"))
-TOKENIZER_FILES = (
-    "vocab.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-
-# weights that other programs read
-_FOREIGN = (".bin", ".safetensors", ".h5", ".msgpack", ".onnx", ".pt", ".ckpt", ".gguf")
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -82,37 +75,6 @@ class Directory(Checkpoint):
     def tensor(self, name: str) -> np.ndarray:
         """One tensor, of the type that it has in the file."""
         return self._readers[name](name)
-
-
-def weight_files(path: pathlib.Path) -> list[pathlib.Path]:
-    """The files that hold a directory's weights: safetensors, or else those of torch.
-
-    Raises:
-        BadInput: there are none, or an index is damaged.
-    """
-    for single, index in WEIGHT_FILES:
-        if (path / single).is_file():
-            return [path / single]
-        if (path / index).is_file():
-            return [path / name for name in listed_files(path / index)]
-    others = sorted(p.name for p in path.iterdir() if p.suffix in _FOREIGN)
-    found = f"; found {', '.join(others)}, which kbert does not read" if others else ""
-    raise BadInput(f"{path}: no {WEIGHTS} or {PICKLED} in this directory{found}")
-
-
-def listed_files(index: pathlib.Path) -> list[str]:
-    """Names of the files that an index of weights in several files lists.
-
-    Raises:
-        BadInput: it lists none, or something else.
-    """
-    listed = read_json(index).get("weight_map")
-    if not isinstance(listed, dict):
-        raise BadInput(f"{index}: weight_map: missing")
-    for name, file in listed.items():
-        if not isinstance(file, str) or pathlib.PurePath(file).name != file:
-            raise BadInput(f"{index}: {name}: found {file!r}, expected the name of a file")
-    return sorted(set(listed.values()))
 
 
 def read_tensor(file: pathlib.Path, name: str) -> np.ndarray:
@@ -164,19 +126,23 @@ class HuggingFace(Format):
 
     def write(self, folder: pathlib.Path, content: Content) -> list[str]:
         """Writes config, weights and tokenizer; all in float32."""
-        config, family = content.config, content.family
-        foreign = family.write_config(config)
-        foreign.pop("torch_dtype", None)
-        foreign["dtype"] = "float32"
-        foreign.update({k: v for k, v in content.model_keys.items() if v is not None})
-        if content.labels:
-            foreign["id2label"] = {str(i): label for i, label in enumerate(content.labels)}
-            foreign["label2id"] = {label: i for i, label in enumerate(content.labels)}
         write_weights(folder, content, prefixed=bool(content.heads))
-        text = json.dumps(dict(sorted(foreign.items())), indent=2, ensure_ascii=False)
-        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        write_config(folder, content)
         write_tokenizer(folder, content)
         return []
+
+
+def write_config(folder: pathlib.Path, content: Content) -> None:
+    """Writes `config.json`."""
+    foreign = content.family.write_config(content.config)
+    foreign.pop("torch_dtype", None)
+    foreign["dtype"] = "float32"
+    foreign.update({k: v for k, v in content.model_keys.items() if v is not None})
+    if content.labels:
+        foreign["id2label"] = {str(i): label for i, label in enumerate(content.labels)}
+        foreign["label2id"] = {label: i for i, label in enumerate(content.labels)}
+    text = json.dumps(dict(sorted(foreign.items())), indent=2, ensure_ascii=False)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def write_weights(folder: pathlib.Path, content: Content, *, prefixed: bool) -> None:
