@@ -48,7 +48,7 @@ def task_of(directory: Checkpoint) -> str | None:
     it: one label is a regression, more are classes of which one holds.
     """
     foreign = directory.config_json
-    listed = foreign.get("architectures") or []
+    listed = directory.architectures()
     found = {
         name: registry.get("task", name).problem_type
         for name in registry.names("task")

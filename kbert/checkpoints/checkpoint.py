@@ -35,6 +35,7 @@ class Checkpoint(abc.ABC):
         binding: what its names mean.
         shapes, dtypes: tensor name -> shape; -> type of its numbers, as numpy calls it.
         notes: what is worth a line in every report on it.
+        lower_case: whether its text is lower-cased; None is what the tokenizer's files say.
     """
 
     format: str
@@ -48,6 +49,7 @@ class Checkpoint(abc.ABC):
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     notes: list[str]
+    lower_case: bool | None = None
 
     @abc.abstractmethod
     def tensor(self, name: str) -> np.ndarray:
@@ -73,12 +75,17 @@ class Checkpoint(abc.ABC):
     def labels(self) -> tuple[str, ...] | None:
         """Labels in the order of their ids; None if the config names none.
 
+        A format without a place for them gives LABEL_0 and so on, as many as its classifier has.
+
         Raises:
             BadInput: ids that do not run from 0 without a gap.
         """
         table = self.config_json.get("id2label")
         if not table:
-            return None
+            bias = None if "model_type" in self.config_json else "classifier/dense/bias"
+            entry = self.binding.find(bias, self.shapes) if bias else None
+            count = self.shapes[entry[0]][0] if entry else 0
+            return tuple(f"LABEL_{i}" for i in range(count)) or None
         try:
             by_id = {int(key): str(value) for key, value in table.items()}
         except (AttributeError, ValueError):
@@ -89,6 +96,13 @@ class Checkpoint(abc.ABC):
                 "expected ids from 0 up"
             )
         return tuple(by_id[i] for i in range(len(by_id)))
+
+    def architectures(self) -> list[str]:
+        """Classes of transformers that the config names; by its head where it names none."""
+        listed = self.config_json.get("architectures")
+        if not listed and "model_type" not in self.config_json and self.labels():
+            return [self.family.architectures["classification"]]
+        return list(listed or ())
 
     def fill(self, variables: Mapping[str, Any], **options: Any) -> names.Report:
         """Fills variables (kbert name -> variable) from the files; see `names.read`."""

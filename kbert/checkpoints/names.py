@@ -145,6 +145,10 @@ class Binding:
         """The entry of a weight that a file has; None if it has none."""
         return next((e for e in self.choices.get(ours, ()) if e[0] in present), None)
 
+    def hits(self, present: Container[str]) -> int:
+        """How many weights a file has a name for."""
+        return sum(self.find(ours, present) is not None for ours in self.choices)
+
 
 def bind(
     family: Family, format: str, present: Collection[str], layers: int, heads: int
@@ -155,7 +159,7 @@ def bind(
     for layout in family.names.get(format, ()):
         for prefix in layout.prefixes:
             binding = Binding(family.name, layout, prefix, layers, heads)
-            hits = sum(binding.find(ours, names) is not None for ours in binding.choices)
+            hits = binding.hits(names)
             if hits > most:
                 best, most = binding, hits
     return best

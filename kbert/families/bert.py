@@ -167,9 +167,10 @@ FAMILY = Family(
         "pretraining": "BertForPreTraining",
         "features": "BertModel",
     },
-    # by "gelu" both mean the tanh form
+    # by "gelu" all of them mean the tanh form
     activations={
         "tf1": {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh"},
         "garden": {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh", "swish": "silu"},
+        "savedmodel": {"gelu": "gelu_new"},
     },
 )
