@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kbert import registry
-from kbert.checkpoints import names
+from kbert.checkpoints import hub, names
 from kbert.config import EncoderConfig
 from kbert.errors import BadInput
 from kbert.families import Family
@@ -264,12 +264,13 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Opens a checkpoint of any format, by what lies there.
 
     Args:
-        path: a directory, a file, or the beginning of the names of several (`.../model.ckpt`).
+        path: a directory, a file, the beginning of the names of several (`.../model.ckpt`), or
+            the name of a model on the Hub; see `kbert.checkpoints.hub`.
 
     Raises:
         BadInput: nothing is there, or nothing that a format recognises.
     """
-    place = pathlib.Path(path)
+    place = hub.fetch(path)
     for name in registry.names("format"):
         found = registry.get("format", name)
         if found.recognizes(place):
