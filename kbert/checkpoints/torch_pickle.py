@@ -217,6 +217,13 @@ class _Machine:
             self.asked.append(name)
         self._push(_Name(name))
 
+    def _global(self, named: str) -> None:
+        self._name(named.replace(" ", ".", 1))
+
+    def _instance(self, named: str) -> None:
+        self._pop_mark()
+        self._global(named)
+
     def _stack_name(self, _: Any) -> None:
         module, name = self._pop_many(2)
         if not isinstance(module, str) or not isinstance(name, str):
@@ -326,8 +333,8 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "GET": _Machine._get,
     "BINGET": _Machine._get,
     "LONG_BINGET": _Machine._get,
-    "GLOBAL": lambda m, named: m._name(named.replace(" ", ".", 1)),
-    "INST": lambda m, named: (m._pop_mark(), m._name(named.replace(" ", ".", 1))),
+    "GLOBAL": _Machine._global,
+    "INST": _Machine._instance,
     "STACK_GLOBAL": _Machine._stack_name,
     "REDUCE": _Machine._call,
     "BUILD": _Machine._state,
