@@ -38,7 +38,8 @@ def load(
     """Opens a model: a directory of kbert's own or of Hugging Face's, or another format's.
 
     Args:
-        source: the directory, or what `kbert.checkpoints.formats` reads else.
+        source: the directory, what `kbert.checkpoints.formats` reads else, or a name on the Hub:
+            "google-bert/bert-base-uncased", "NAME@REVISION".
         task: a name from `kbert.tasks()`; None is what the directory says.
         labels: names of the labels. A head that was trained for them is kept; for others a new
             one is made.

@@ -187,7 +187,10 @@ def test_version(run):
             "kbert finetune: --flagfile: cannot be read: "
             "[Errno 2] No such file or directory: 'no/such/flags.txt'",
         ),
-        (["finetune"], "--model is missing: Model directory to start from."),
+        (
+            ["finetune"],
+            "--model is missing: Model directory to start from, or its name on the Hub.",
+        ),
         (
             ["finetune", "--model=x"],
             "--output is missing: Run directory; the same command again resumes.",
@@ -196,8 +199,8 @@ def test_version(run):
             ["finetune", "--model=x", "--output=y"],
             "--train is missing: File of training rows: .tsv, .csv, .jsonl (also .gz) or .parquet.",
         ),
-        (["predict"], "--model is missing: Model directory."),
-        (["tokenize"], "--model is missing: Model directory."),
+        (["predict"], "--model is missing: Model directory, or its name on the Hub."),
+        (["tokenize"], "--model is missing: Model directory, or its name on the Hub."),
         (["evaluate", "--model=x"], "--data is missing: File of labelled rows."),
         (["export", "--model=x"], "--target is missing: Directory that holds the versions."),
         (["serve"], "--model_base_path is required: the folder that holds the versions"),

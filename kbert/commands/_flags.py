@@ -21,7 +21,7 @@ def required(values: flags.FlagValues, *names: str) -> None:
 
 def define_model(values: flags.FlagValues) -> None:
     """--model."""
-    flags.DEFINE_string("model", "", "Model directory.", flag_values=values)
+    flags.DEFINE_string("model", "", "Model directory, or its name on the Hub.", flag_values=values)
 
 
 def define_batch_size(values: flags.FlagValues) -> None:

@@ -30,10 +30,13 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues) -> int:
     _flags.required(values, "model", "output", *(() if values.dataset else ("train",)))
+    from kbert.checkpoints import hub
     from kbert.train.examples import apply
 
-    # what a data set brings is written out, so that flags.txt alone says all of the run
+    # what a data set brings is written out, and a model of the Hub with its commit, so that
+    # flags.txt alone says all of the run
     recipe = apply(_flags.recipe_of(values), {name for name in values if values[name].present})
+    recipe = recipe.replace(model=hub.pin(recipe.model.model))
     output = pathlib.Path(recipe.run.output)
     check_output(output, recipe)
     print(json.dumps(finetune(recipe)))

@@ -57,7 +57,9 @@ FROM_MODEL = {"learning_rate": 5e-5, "epochs": 3, "max_length": 48}
 
 def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("dir", "quickstart", "Directory to write to.", flag_values=values)
-    flags.DEFINE_string("model", "", "Model directory to start from.", flag_values=values)
+    flags.DEFINE_string(
+        "model", "", "Model directory to start from, or its name on the Hub.", flag_values=values
+    )
 
 
 def run(values: flags.FlagValues) -> int:
@@ -72,6 +74,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
         BadInput: the directory holds something else, or the result is no better than the
             baseline.
     """
+    from kbert.checkpoints import hub
     from kbert.checkpoints.formats.huggingface import family_of
     from kbert.commands import evaluate, finetune
     from kbert.data.table import read_table
@@ -79,7 +82,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
 
     train, dev = folder / "data" / "train.tsv", folder / "data" / "dev.tsv"
     recipe = Recipe.of(
-        model=model or str(folder / "start"),
+        model=hub.pin(model) if model else str(folder / "start"),
         train=str(train),
         dev=str(dev),
         output=str(folder / "run"),
@@ -88,7 +91,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
     check_folder(folder)
     finetune.check_output(folder / "run", recipe)
     if model:
-        family_of(model)  # before anything is written
+        family_of(hub.fetch(recipe.model.model))  # before anything is written
     with whole_directory(folder / "data") as place:
         for name in DATA:
             shutil.copyfile(ASSETS / name, place / name)

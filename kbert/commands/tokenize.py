@@ -52,12 +52,14 @@ def run(values: flags.FlagValues) -> int:
     return 0
 
 
-def load_tokenizer(directory: str) -> Any:
-    """The tokenizer of a model directory, weights untouched."""
+def load_tokenizer(model: str) -> Any:
+    """The tokenizer of a model directory or of a model on the Hub, weights untouched."""
     from kbert import registry
+    from kbert.checkpoints import hub
     from kbert.checkpoints.formats.huggingface import family_of
 
-    return registry.get("tokenizer", family_of(directory).tokenizer).from_directory(directory)
+    path = hub.fetch(model, weights=False)
+    return registry.get("tokenizer", family_of(path).tokenizer).from_directory(path)
 
 
 def tokenize(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import kbert
+from kbert.checkpoints import hub
 from kbert.data import glue
 from kbert.train.recipe import Recipe
 
@@ -33,15 +34,17 @@ def file_hash(path: str) -> str:
 
 
 def hub_name(source: str) -> str | None:
-    """The Hub's name of the model that a run started from, if its path tells.
+    """NAME@REVISION on the Hub of the model that a run started from, if its path tells.
 
     A name that is no path here, or a snapshot in the Hub's cache.
     """
-    cached = re.search(r"models--([\w.-]+?)--([\w.-]+)[\\/]snapshots[\\/]", f"{source}/")
+    cached = re.search(
+        r"models--([\w.-]+?)(?:--([\w.-]+))?[\\/]snapshots[\\/]([\w.-]+)", f"{source}/"
+    )
     if cached:
-        return f"{cached[1]}/{cached[2]}"
-    named = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source)
-    return source if named and not pathlib.Path(source).exists() else None
+        return "/".join(filter(None, cached.groups()[:2])) + f"@{cached[3]}"
+    named = hub.parse(source)
+    return f"{named.name}@{named.revision}" if named else None
 
 
 def card(
@@ -62,10 +65,12 @@ def card(
         train_rows, dev_rows: how many; 0 dev rows: there are none.
         cut_share: share of the training rows that were longer than `max_length`; None: unknown.
     """
-    start = pathlib.Path(recipe.model.model)
+    start, named = pathlib.Path(recipe.model.model), hub_name(recipe.model.model)
     # every run's model is called so; the folder around it says more
-    source = (start.parent.name if start.name == "model" else "") or start.name or "random weights"
-    title = f"{recipe.data.dataset or model.task.name} with {source}"
+    folder = (start.parent.name if start.name == "model" else "") or start.name
+    source = named or folder or "random weights"
+    short = named.split("@")[0].split("/")[-1] if named else source
+    title = f"{recipe.data.dataset or model.task.name} with {short}"
     shown = {k: v for k, v in metrics.items() if isinstance(v, float)}
     data = [
         f"| {kind} | {pathlib.Path(path).name} | {count:,} | `{file_hash(path)}` |"
@@ -79,6 +84,7 @@ def card(
         line
         for line in recipe.flagfile().splitlines()
         if line.removeprefix("--").split("=")[0] not in _HIDDEN
+        or (named and line.startswith("--model="))
     ]
     config = model.encoder.config
     return "\n".join(
@@ -130,12 +136,13 @@ def _header(model: Any, recipe: Recipe, metrics: Mapping[str, float], title: str
     results = {k: v for k, v in metrics.items() if k not in _NO_METRICS}
     kinds = {name: _HUB_METRICS.get(name, name) for name in results}
     where = _dev_set(recipe)
+    named = hub_name(recipe.model.model)
     tag = model.task.pipeline_tag or None
     values: dict[str, Any] = {
         "library_name": "kbert-tf",
         "pipeline_tag": tag,
         "tags": [model.encoder.config.family, model.task.name],
-        "base_model": hub_name(recipe.model.model) if recipe.model.model else None,
+        "base_model": named.split("@")[0] if named else None,
         "datasets": ["nyu-mll/glue"] if recipe.data.dataset else None,
         "metrics": sorted(set(kinds.values())) or None,
     }

@@ -43,7 +43,7 @@ class DataRecipe:
 class ModelRecipe:
     """Which model for which task."""
 
-    model: str = _field("", "Model directory to start from.")
+    model: str = _field("", "Model directory to start from, or its name on the Hub.")
     task: str = _field("classification", "Task: " + ", ".join(registry.names("task")) + ".")
     labels: tuple[str, ...] = _field((), "Labels in the order of their ids; else from the data.")
     freeze: tuple[str, ...] = _field(

@@ -255,7 +255,7 @@ CASES = [
     Case(
         "tokenize_without_a_model",
         "`kbert tokenize` is not told whose tokenizer.",
-        "--model is missing: Model directory.",
+        "--model is missing: Model directory, or its name on the Hub.",
         "Give a model directory.",
         tokenize(model=None),
         code=2,

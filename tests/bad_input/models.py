@@ -44,7 +44,7 @@ CASES = [
     Case(
         "no_model_at_all",
         "`--model` is not given.",
-        "--model is missing: Model directory to start from.",
+        "--model is missing: Model directory to start from, or its name on the Hub.",
         "Give a model directory.",
         finetune(model=None),
         code=2,

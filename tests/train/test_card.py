@@ -102,6 +102,17 @@ def test_a_glue_task(tiny_model, files):
     assert (first.dataset_name, first.dataset_split) == ("GLUE STS-B (train.tsv)", "dev")
 
 
+def test_a_model_of_the_hub(pair_model, files):
+    """Named with the commit that was loaded, though other paths are not shown."""
+    source = f"them/bert-tiny@{'1' * 40}"
+    parsed = ModelCard(card(pair_model, recipe(files, model=source), METRICS, 22, 6))
+    assert parsed.data.base_model == "them/bert-tiny"
+    assert parsed.data.model_name == "classification with bert-tiny"
+    assert f"Started from {source}: 2 layers" in parsed.text
+    assert f"\n--model={source}\n" in parsed.text
+    assert "--train=" not in parsed.text
+
+
 def test_without_dev_rows(pair_model, files):
     text = card(pair_model, recipe(files, dev=""), {"train_loss": 0.5}, 22, 0)
     assert ModelCard(text).data.eval_results is None
@@ -122,10 +133,12 @@ def test_settings_of_decoding_are_shown(tiny_model, files):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("bert-base-uncased", "bert-base-uncased"),
-        ("google/bert_uncased_L-2_H-128_A-2", "google/bert_uncased_L-2_H-128_A-2"),
-        ("/home/x/.cache/hub/models--org--a-b/snapshots/0f3c", "org/a-b"),
+        ("bert-base-uncased", "bert-base-uncased@main"),
+        ("google/bert_uncased_L-2_H-128_A-2@v1", "google/bert_uncased_L-2_H-128_A-2@v1"),
+        ("/home/x/.cache/hub/models--org--a-b/snapshots/0f3c", "org/a-b@0f3c"),
+        ("/home/x/.cache/hub/models--bert/snapshots/0f3c/", "bert@0f3c"),
         ("/home/x/model", None),
+        ("", None),
         ("./model", None),
         ("../models/mine", None),
         ("tests", None),  # a directory here
