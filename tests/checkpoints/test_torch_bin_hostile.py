@@ -129,8 +129,10 @@ def everywhere(body: bytes):
 def test_refused_by_name(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     body, problem = HOSTILE[kind]
-    loaded = set(sys.modules)
     path = tmp_path / "m.bin"
+    path.write_bytes(zipped(items(plain("a"), tensor()), {"0": SIX}))
+    TorchFile(path)  # what zipfile imports
+    loaded = set(sys.modules)
     for raw in everywhere(body):
         path.write_bytes(raw)
         assert message(TorchFile, path) == f"{path}: {problem}"
