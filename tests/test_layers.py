@@ -22,7 +22,7 @@ LAYERS = [
     ["step"],
     ["answers"],
     ["model"],
-    ["loading"],
+    ["loading", "conversion"],
     ["train", "savedmodel", "analysis"],
     ["pretrain", "serving"],
     ["commands"],

@@ -109,18 +109,17 @@ class Checkpoint(abc.ABC):
         report = names.read(
             str(self.path), self.binding, self.tensor_names, self.tensor, variables, **options
         )
-        # tensors are read whatever their dtype, and written as float32
-        used = {
-            "model_type",
-            "dtype",
-            "torch_dtype",
-            *self.family.config_keys,
-            *self.family.accepted,
-        }
-        report.kept_keys = sorted(self.config.foreign.keys() - used)
+        report.kept_keys = self.kept_keys()
         report.activation = activation_in_words(self.config.hidden_act)
         report.notes += self.notes
         return report
+
+    def kept_keys(self) -> list[str]:
+        """Keys of the config that kbert does not use and writes back."""
+        # tensors are read whatever their dtype, and written as float32
+        used = {"model_type", "dtype", "torch_dtype"}
+        used |= self.family.config_keys.keys() | self.family.accepted.keys()
+        return sorted(self.config.foreign.keys() - used)
 
     def bind(self) -> None:
         """Finds out what the names mean; sets `binding` and whether there is a pooler."""

@@ -174,6 +174,7 @@ def read(
     *,
     new: Callable[[str], bool] = lambda name: False,
     optional: Callable[[str], bool] = lambda name: False,
+    option: str = "",
 ) -> Report:
     """Fills variables from a checkpoint.
 
@@ -187,6 +188,7 @@ def read(
         variables: kbert name -> Keras variable.
         new: says of a kbert name that it belongs to a new head, so the file is not asked.
         optional: says of a kbert name that the file may lack it.
+        option: what lets the caller say so, for the message.
 
     Returns:
         The report.
@@ -209,19 +211,23 @@ def read(
         elif optional(ours):
             report.missing.append(ours)
         else:
-            absent.append(binding.choices[ours][0][0])
+            absent.append(ours)
     if absent:
-        shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+        theirs = [binding.choices[ours][0][0] for ours in absent]
+        shown = ", ".join(theirs[:3]) + (", ..." if len(absent) > 3 else "")
+        if option:
+            groups = dict.fromkeys("/".join(ours.split("/")[:2]) for ours in absent)
+            shown += f"; {option}={','.join(list(groups)[:8])} makes them random"
         raise BadInput(f"{source}: {len(absent)} of {len(variables)} weights are missing: {shown}")
     values = {}
-    for ours, theirs, transform in plan:
-        values[ours] = _taken(source, binding, ours, theirs, transform, read_tensor, variables)
+    for ours, name, transform in plan:
+        values[ours] = _taken(source, binding, ours, name, transform, read_tensor, variables)
         if TRANSFORMS[transform].reshapes:
-            report.reshaped.append(theirs)
+            report.reshaped.append(name)
     for ours, value in values.items():
         variables[ours].assign(value)
         report.matched.append(ours)
-    used = {theirs for _, theirs, _ in plan}
+    used = {name for _, name, _ in plan}
     report.unused = sorted(present - used - binding.ignored)
     return report
 

@@ -249,6 +249,20 @@ def word_for(content: Content, format: str, title: str) -> str:
     raise BadInput(f"hidden_act: found {act!r}, which {title} does not have{nearest(act, words)}")
 
 
+def without_a_place(content: Content) -> list[str]:
+    """Keys of a config that the originals' has no key for, and that are not as always."""
+    family = content.family
+    always = {key: default for key, (_, _, default) in family.config_keys.items()}
+    always.update({"model_type": family.name, "dtype": "float32", "torch_dtype": "float32"})
+    always.update({key: values[0] for key, values in family.accepted.items()})
+    foreign = family.write_config(content.config)
+    return sorted(
+        key
+        for key, value in foreign.items()
+        if key not in GOOGLE_KEYS and value is not None and value != always.get(key)
+    )
+
+
 def write_google(folder: pathlib.Path, content: Content, format: str, title: str) -> str:
     """Writes `FAMILY_config.json` with the keys of the originals; returns its name."""
     family = content.family

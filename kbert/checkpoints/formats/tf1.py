@@ -117,7 +117,9 @@ class TF1(Format):
         write_tensors(folder / PREFIX, write(content.weights, binding))
         tf_config.write_google(folder, content, self.name, self.title)
         write_tokenizer(folder, content)
-        return [f"labels {', '.join(content.labels)}"] if content.labels else []
+        left = [f"labels {', '.join(content.labels)}"] if content.labels else []
+        keys = tf_config.without_a_place(content)
+        return left + ([f"config keys {', '.join(keys)}"] if keys else [])
 
 
 FORMAT = TF1()
