@@ -111,7 +111,8 @@ def fetch(source: str | os.PathLike[str], *, weights: bool = True) -> pathlib.Pa
         return _download(wanted, weights=weights)
     except _Refused as refused:
         if cached is None or not whole:
-            raise BadInput(_message(wanted, refused, cached is not None)) from None
+            partly = _cached(wanted) is not None
+            raise BadInput(_message(wanted, refused, partly)) from None
         why = refused.why
     log.warning("%s: %s; taking commit %s from the cache", source, why, cached.name)
     return cached
@@ -241,8 +242,20 @@ def _ask(wanted: HubName, file: str, call: Callable[[], _Answer]) -> _Answer:
         raise _Refused(f"{where} {refused}, then `hf auth login` or set HF_TOKEN")
     if status is not None:
         raise _Refused(f"{hub} answered {status}", away=True)
-    said = " ".join(str(problem).split())[:200] or type(problem).__name__
+    said = _reason(problem)
     if file:
         why = f"{file}: the download from {hub} broke off ({said}), the same again goes on with it"
         raise _Refused(why, away=True)
     raise _Refused(f"{hub} cannot be reached ({said})", perhaps_a_path=True, away=True)
+
+
+def _reason(error: BaseException | None) -> str:
+    """The system's words for a failure, from beneath those of the libraries."""
+    chain = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    for one in reversed(chain):
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror
+    return " ".join(str(chain[0]).split())[:200] or type(chain[0]).__name__

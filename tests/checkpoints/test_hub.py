@@ -94,7 +94,7 @@ def cache(tmp_path):
 
 
 NOWHERE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-REFUSED = "http://127.0.0.1:9 cannot be reached ([Errno 111] Connection refused)"
+REFUSED = "http://127.0.0.1:9 cannot be reached (Connection refused)"
 
 
 # What is a name --------------------------------------------------------------------------
@@ -189,6 +189,46 @@ def test_a_download_that_is_cut_once(server, ask, cache, goldens):
     original = goldens / "models" / "bert-sequence_classification" / "model.safetensors"
     fetched = cache("them/classifier") / "model.safetensors"
     assert fetched.read_bytes() == original.read_bytes()
+
+
+def broken_off():
+    try:
+        raise ConnectionResetError(104, "Connection reset by peer")
+    except OSError as error:
+        raise RuntimeError("a client's own error,\nof several lines") from error
+
+
+def full():
+    raise OSError(28, "No space left on device")
+
+
+def odd():
+    raise RuntimeError("two\nlines")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (broken_off, "Connection reset by peer"),
+        (full, "No space left on device"),
+        (odd, "two lines"),
+    ],
+)
+def test_a_download_that_breaks_off(tmp_path, monkeypatch, call, words):
+    """Whatever the client raises, the line has the system's words and says how to go on."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example")
+    wanted = HubName("a/b", "a/b")
+    with pytest.raises(hub._Refused) as caught:
+        hub._ask(wanted, "model.safetensors", call)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert hub._message(wanted, caught.value, partly=True) == (
+        f"a/b: model.safetensors: the download from https://hub.example broke off ({words}), the "
+        f"same again goes on with it; the cache {tmp_path} has only a part of it; "
+        "HF_HUB_OFFLINE=1 asks the cache alone"
+    )
 
 
 def test_a_private_model(server, ask, cache):
