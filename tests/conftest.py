@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # a path with a slip in it may look like a name on the Hub; nothing is asked of it
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

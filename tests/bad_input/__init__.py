@@ -2,18 +2,19 @@
 `docs/build_troubleshooting.py` makes the troubleshooting page from it.
 """
 
-from bad_input import configs, files_of_rows, flags_given, labels, models, outputs, running
+from bad_input import configs, files_of_rows, flags_given, hub, labels, models, outputs, running
 from bad_input.place import Case, Place, Running
 
 GROUPS = {
     "Files of rows": files_of_rows.CASES,
     "Labels and data sets": labels.CASES,
     "Model directories": models.CASES,
+    "Models of the Hub": hub.CASES,
     "`config.json`": configs.CASES,
     "Commands and flags": flags_given.CASES,
     "Outputs": outputs.CASES,
 }
 CASES = [case for cases in GROUPS.values() for case in cases]
-RUNNING = running.CASES
+RUNNING = [*running.CASES, *hub.RUNNING]
 
 __all__ = ["CASES", "GROUPS", "RUNNING", "Case", "Place", "Running"]

@@ -53,7 +53,7 @@ CASES = [
         "missing_model",
         "The directory is not there.",
         "{p}/nowhere: no such model directory",
-        "Check the path. Names of the Hugging Face hub are no paths: download the model first.",
+        "Check the path. A model of the Hugging Face Hub goes by its name, OWNER/NAME.",
         finetune(model="{p}/nowhere"),
     ),
     Case(
