@@ -61,6 +61,8 @@ def found(goldens, tmp_path_factory):
         ["tokenize", f"--model={NAME}", "--input=rows.tsv", "--output=tokens.jsonl"],
         ["predict", f"--model={NAME}", "--input=rows.tsv", "--output=answers.jsonl"],
         ["evaluate", f"--model={NAME}", "--data=rows.tsv"],
+        ["inspect", NAME],
+        ["convert", f"--source={NAME}", "--target=copy"],
         ["export", f"--model={NAME}", "--target=base"],
         [
             *("finetune", f"--model={NAME}", "--train=rows.tsv", "--dev=rows.tsv"),
@@ -101,6 +103,8 @@ def test_every_command_takes_the_name(found):
         "tokenize": 0,
         "predict": 0,
         "evaluate": 0,
+        "inspect": 0,
+        "convert": 0,
         "export": 0,
         "finetune": 0,
     }
@@ -110,6 +114,8 @@ def test_every_command_takes_the_name(found):
     assert [row["label"] for row in rows[:3]] == LABELS
     assert rows[1]["scores"] == pytest.approx(LOGITS[1], abs=2e-5)
     assert json.loads(answers["evaluate"][1])["examples"] == 4
+    assert "BertForSequenceClassification" in (place / "copy" / "config.json").read_text()
+    assert (place / "copy" / "vocab.txt").is_file()
     assert (place / "base" / "1" / "saved_model.pb").is_file()
 
 
