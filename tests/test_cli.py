@@ -135,7 +135,7 @@ def test_version(run):
     [
         (
             ["finetun", "--model=x"],
-            "unknown command 'finetun'; did you mean 'finetune'?; see kbert --help",
+            "unknown command 'finetun'; did you mean 'finetune', 'inspect'?; see kbert --help",
         ),
         (["evaluat"], "unknown command 'evaluat'; did you mean 'evaluate'?; see kbert --help"),
         (["finetune", "--modl=x"], "kbert finetune: unknown flag --modl; did you mean --model?"),
