@@ -79,7 +79,7 @@ class TensorBundle:
             self._reader = tf.train.load_checkpoint(str(prefix))
             shapes = self._reader.get_variable_to_shape_map()
             types = self._reader.get_variable_to_dtype_map()
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except (tf.errors.OpError, RuntimeError, ValueError, LookupError) as error:
             raise BadInput(
                 f"{self._shown}: not a checkpoint that can be read: {_line(error)}"
             ) from None
@@ -104,7 +104,7 @@ class TensorBundle:
 
         try:
             return self._reader.get_tensor(key)
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except (tf.errors.OpError, RuntimeError, ValueError, LookupError) as error:
             raise BadInput(f"{self._shown}: {key}: cannot be read: {_line(error)}") from None
 
     def full_names(self) -> dict[str, str]:
