@@ -17,6 +17,7 @@ from typing import TypeVar
 from kbert.checkpoints.huggingface_files import (
     CONFIG,
     TOKENIZER_FILES,
+    VOCABULARY_FILES,
     first_weights,
     listed_files,
     no_weights,
@@ -99,11 +100,8 @@ def fetch(source: str | os.PathLike[str], *, weights: bool = True) -> pathlib.Pa
     cached = _cached(wanted)
     whole = cached is not None and (not weights or _has_weights(cached))
     # a commit never changes
-    if (
-        cached is not None
-        and whole
-        and (constants.HF_HUB_OFFLINE or _COMMIT.fullmatch(wanted.revision))
-    ):
+    fixed = _COMMIT.fullmatch(wanted.revision) and cached is not None and _has_all(cached)
+    if cached is not None and whole and (constants.HF_HUB_OFFLINE or fixed):
         return cached
     try:
         if constants.HF_HUB_OFFLINE:
@@ -159,6 +157,12 @@ def _has_weights(folder: pathlib.Path) -> bool:
         return False
 
 
+def _has_all(folder: pathlib.Path) -> bool:
+    """Whether no fetch ended early: weights come last."""
+    vocabulary = any((folder / name).is_file() for name in VOCABULARY_FILES)
+    return vocabulary and _has_weights(folder)
+
+
 def _download(wanted: HubName, *, weights: bool) -> pathlib.Path:
     """Fetches what the cache lacks; returns the folder.
 
@@ -190,7 +194,8 @@ def _download(wanted: HubName, *, weights: bool) -> pathlib.Path:
 
     # by the revision's own name, so that the cache knows the commit behind it
     folder = get(CONFIG, wanted.revision).parent
-    names = [name for name in listed if name in TOKENIZER_FILES or name == _SETTINGS]
+    # the vocabulary after what says how to use it, and weights last: what is whole tells by these
+    names = [name for name in (_SETTINGS, *reversed(TOKENIZER_FILES)) if name in listed]
     if weights and first is not None:
         names += [name for name in listed if _HEAD.fullmatch(name)] + [first]
     for name in names:

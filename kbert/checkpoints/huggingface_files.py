@@ -12,9 +12,9 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 PICKLED = "pytorch_model.bin"
 # the weights, and the index of weights in several files; what stands first is read
 WEIGHT_FILES = ((WEIGHTS, INDEX), (PICKLED, f"{PICKLED}.index.json"))
+VOCABULARY_FILES = ("vocab.txt", "tokenizer.json")
 TOKENIZER_FILES = (
-    "vocab.txt",
-    "tokenizer.json",
+    *VOCABULARY_FILES,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

@@ -65,7 +65,8 @@ def card(
         train_rows, dev_rows: how many; 0 dev rows: there are none.
         cut_share: share of the training rows that were longer than `max_length`; None: unknown.
     """
-    start, named = pathlib.Path(recipe.model.model), hub_name(recipe.model.model)
+    given = _given(model, recipe)
+    start, named = pathlib.Path(given), hub_name(given)
     # every run's model is called so; the folder around it says more
     folder = (start.parent.name if start.name == "model" else "") or start.name
     source = named or folder or "random weights"
@@ -80,11 +81,11 @@ def card(
         )
         if path
     ]
-    flags = [
+    flags = [f"--model={named}"] if named else []
+    flags += [
         line
         for line in recipe.flagfile().splitlines()
         if line.removeprefix("--").split("=")[0] not in _HIDDEN
-        or (named and line.startswith("--model="))
     ]
     config = model.encoder.config
     return "\n".join(
@@ -129,6 +130,11 @@ def card(
     )
 
 
+def _given(model: Any, recipe: Recipe) -> str:
+    """What the run started from; "" if not from files."""
+    return recipe.model.model or str(model.source or "")
+
+
 def _header(model: Any, recipe: Recipe, metrics: Mapping[str, float], title: str) -> str:
     """The metadata as YAML. Language and licence are not known, so they are left out."""
     from huggingface_hub import EvalResult, ModelCardData
@@ -136,7 +142,7 @@ def _header(model: Any, recipe: Recipe, metrics: Mapping[str, float], title: str
     results = {k: v for k, v in metrics.items() if k not in _NO_METRICS}
     kinds = {name: _HUB_METRICS.get(name, name) for name in results}
     where = _dev_set(recipe)
-    named = hub_name(recipe.model.model)
+    named = hub_name(_given(model, recipe))
     tag = model.task.pipeline_tag or None
     values: dict[str, Any] = {
         "library_name": "kbert-tf",

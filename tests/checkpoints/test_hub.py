@@ -41,9 +41,9 @@ def server(goldens, tmp_path):
     (heads / "heads").mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
         (heads / name).write_bytes((models / "bert-model" / name).read_bytes())
-    for name in ("heads/ner.safetensors", "vocab.txt", "kbert.json", "README.md"):
+    for name in ("vocab.txt", "tokenizer_config.json", "kbert.json", "README.md"):
         (heads / name).write_text(name)
-    for name in ("pytorch_model.bin", "tf_model.h5", "modeling.py", "heads/evil.py"):
+    for name in ("heads/ner.safetensors", "pytorch_model.bin", "modeling.py", "heads/evil.py"):
         (heads / name).write_text(name)
     classifier = models / "bert-sequence_classification"
     versions = {"main": FIRST, "v2": SECOND}
@@ -138,10 +138,11 @@ def test_only_what_is_read_is_fetched(server, ask, cache):
     folder = cache("them/heads")
     assert found == [str(folder)]
     fetched = ["config.json", "heads/ner.safetensors", "kbert.json", "model.safetensors"]
-    assert sorted(server.files()) == [*fetched, "vocab.txt"]
+    assert sorted(server.files()) == [*fetched, "tokenizer_config.json", "vocab.txt"]
     assert said == [f"them/heads: commit {FIRST}, in {folder}"]
     found, _ = ask("them/heads config", HF_HOME=str(folder.parents[4] / "other"))
-    assert sorted(server.files()) == ["config.json", "kbert.json", "vocab.txt"]
+    others = ["config.json", "kbert.json", "tokenizer_config.json", "vocab.txt"]
+    assert sorted(server.files()) == others
 
 
 def test_weights_of_torch_where_there_are_no_others(server, ask, cache, goldens):
@@ -172,11 +173,30 @@ def test_revisions(server, ask, cache):
     assert found == [str(second), str(first), f"them/classifier@{SECOND}", f"old@{FIRST}"]
     assert sorted(path.name for path in second.iterdir()) == ["config.json", "model.safetensors"]
     assert (first / "config.json").read_bytes() != (second / "config.json").read_bytes()
-    found, said = ask(f"them/classifier@{SECOND}", f"them/classifier@{FIRST}")
-    assert (found, said, server.asked) == ([str(second), str(first)], [], [])
     # the branch moves on
     server.repositories["them/classifier"].revisions["main"] = SECOND
     assert ask("them/classifier")[0] == [str(second)]
+
+
+def test_a_commit_that_is_there_is_not_asked_for(server, ask, cache):
+    """Unless a fetch ended early: the vocabulary comes after its settings, weights last."""
+    folder, pinned = cache("them/heads"), f"them/heads@{FIRST}"
+    ask(pinned)
+    assert server.files() == [
+        *("config.json", "kbert.json", "tokenizer_config.json", "vocab.txt"),
+        *("heads/ner.safetensors", "model.safetensors"),
+    ]
+    for source in (pinned, f"{pinned} config", f"{pinned} pin"):
+        found, said = ask(source)
+        assert found == [pinned if source.endswith("pin") else str(folder)]
+        assert (said, server.asked) == ([], [])
+    for name in ("vocab.txt", "model.safetensors"):
+        content = (folder / name).read_bytes()
+        (folder / name).resolve().unlink()
+        (folder / name).unlink()
+        assert ask(pinned)[0] == [str(folder)]
+        assert server.files() == [name]
+        assert (folder / name).read_bytes() == content
 
 
 def test_a_download_that_is_cut_once(server, ask, cache, goldens):

@@ -113,6 +113,17 @@ def test_a_model_of_the_hub(pair_model, files):
     assert "--train=" not in parsed.text
 
 
+def test_a_model_that_was_loaded_before(pair_model, files, monkeypatch):
+    """`kbert.train` is given a model; its recipe may not say where that is from."""
+    cached = f"/home/x/.cache/hub/models--them--bert-tiny/snapshots/{'1' * 40}"
+    for source, said in ((cached, f"them/bert-tiny@{'1' * 40}"), (None, "random weights")):
+        monkeypatch.setattr(pair_model, "source", source)
+        text = ModelCard(card(pair_model, recipe(files, model=""), METRICS, 22, 6)).text
+        assert f"Started from {said}: 2 layers" in text
+        assert ("--model=" in text) == (source is not None)
+        assert "/home/x" not in text
+
+
 def test_without_dev_rows(pair_model, files):
     text = card(pair_model, recipe(files, dev=""), {"train_loss": 0.5}, 22, 0)
     assert ModelCard(text).data.eval_results is None
