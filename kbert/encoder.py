@@ -102,7 +102,7 @@ class Encoder(keras.Model):
         flat: bool = False,
     ) -> dict[str, Any]:
         """See the class."""
-        ids, mask, types = _inputs(inputs)
+        ids, mask, types = features_of(inputs)
         rows = FlatRows.of(mask) if flat else PaddedRows.of(mask)
         x = rows.enter(self.embeddings(ids, types, training=training))
         states, weights = [x], []
@@ -148,7 +148,7 @@ class Encoder(keras.Model):
         return cls(EncoderConfig.from_dict(values.pop("config")), **values)
 
 
-def _inputs(inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+def features_of(inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """The three tensors, each [B, T] int32, with defaults filled in."""
     if not isinstance(inputs, Mapping) or "input_ids" not in inputs:
         found = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
