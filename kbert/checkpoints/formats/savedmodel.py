@@ -88,10 +88,12 @@ class Variables(Checkpoint):
                     found = node.attr["value"].tensor.int_val
                     if len(found) == 1 and found[0] > 0:
                         return found[0]
+        if width % _HEAD_SIZE:
+            return 0
         self.notes.append(
             f"heads of {_HEAD_SIZE} taken for granted, as all of BERT's releases have"
         )
-        return max(width // _HEAD_SIZE, 1)
+        return width // _HEAD_SIZE
 
 
 class SavedModelFormat(Format):
