@@ -29,11 +29,12 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = pathlib.Path(os.environ.get("KBERT_SHARED", ROOT.parent / "shared"))
 WAYS: dict[str, dict[str, Any]] = {
-    "float32 padded": {"dtype": None, "flat": False},
+    "float32 padded": {"dtype": None},
     "float32 flat": {},
-    "float32 flat frozen": {"freeze": True},
+    "float32 flat frozen": {"weights": "constants"},
     "bfloat16 flat": {"dtype": "bfloat16"},
-    "bfloat16 flat frozen": {"dtype": "bfloat16", "freeze": True},
+    "bfloat16 flat frozen": {"dtype": "bfloat16", "weights": "constants"},
+    "int8": {"dtype": "bfloat16", "weights": "int8"},
 }
 EXPORTED = {"float32": "float32 flat", "bfloat16": "bfloat16 flat frozen"}
 

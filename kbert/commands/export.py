@@ -19,7 +19,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "variants",
         ["float32"],
-        "Variants to write, the one to serve first: float32, bfloat16, trainable.",
+        "Variants to write, the one to serve first: float32, bfloat16, int8, trainable.",
         flag_values=values,
     )
 

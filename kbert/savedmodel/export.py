@@ -24,12 +24,15 @@ from kbert.savedmodel.signatures import DEFAULT, Served, Trainable
 
 log = logging.getLogger("kbert")
 
-# What is measured decides: float32 with variables, bfloat16 with constants (docs/serving.md)
+# What is measured decides: float32 with variables, bfloat16 with constants (docs/performance.md)
 VARIANTS: dict[str, Callable[[TextModel], Served]] = {
     "float32": lambda model: Served(model, Network(model)),
-    "bfloat16": lambda model: Served(model, Network(model, dtype="bfloat16", freeze=True)),
-    "trainable": lambda model: Trainable(model, Network(model, dtype=None, flat=False)),
+    "bfloat16": lambda model: Served(model, Network(model, dtype="bfloat16", weights="constants")),
+    "int8": lambda model: Served(model, Network(model, dtype="bfloat16", weights="int8")),
+    "trainable": lambda model: Trainable(model, Network(model, dtype=None)),
 }
+# whose answers may differ from the model's own; by how much is printed and stored
+ROUNDED = ("bfloat16", "int8")
 # How far an answer may be from the model's own; times the largest score where that is above 1
 TOLERANCE = 1e-5
 
@@ -64,7 +67,8 @@ def export(
         model: with its text inputs, which become the inputs of `serving_default`, [R] string.
         base: the model's base path; the export becomes BASE/N, N one above what is there.
         variants: the one to serve, then others, which become BASE/VARIANT/N: "float32",
-            "bfloat16" (half types inside, faster), "trainable" (loads and trains without kbert).
+            "bfloat16" (half types inside, faster), "int8" (a quarter of the bytes), "trainable"
+            (loads and trains without kbert).
 
     Returns:
         The path of the new version to serve. All appear whole, by renames, or none does.
@@ -109,7 +113,7 @@ def _write(model: TextModel, variant: str, folder: pathlib.Path) -> None:
     differences, sizes = compare(model, served)
     shown = ", ".join(f"{name} {value:.2g}" for name, value in differences.items())
     log.info("%s: largest difference to the model itself: %s", variant, shown)
-    if variant != "bfloat16":
+    if variant not in ROUNDED:
         _refuse(variant, differences, sizes)
     tf.saved_model.save(served.root, str(folder), signatures=served.signatures)
     settings: dict[str, Any] = {

@@ -1,9 +1,9 @@
-"""The network as it is exported: an inference copy with joined weights, or the model's own."""
+"""The network as it is exported: an inference copy with rewritten weights, or the model's own."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,32 +12,45 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2 as constants_of,
 )
 
-from kbert.encoder import Encoder
+from kbert.encoder import Encoder, features_of
 from kbert.errors import BadInput
 from kbert.layers.attention import JoinedAttention, SelfAttention
 from kbert.layers.block import Block
 from kbert.layers.embeddings import Embeddings
 from kbert.model import TextModel
+from kbert.savedmodel.inference_layers import (
+    InferenceAttention,
+    InferenceRows,
+    LastAttention,
+    first_tokens,
+)
+from kbert.savedmodel.packed import Packed
 
 # what a protobuf, and so saved_model.pb, can hold
 LARGEST = 2**31 - 1
 
 
 class InferenceEncoder(Encoder):
-    """A copy of an encoder in which two things are rewritten and nothing else.
+    """A copy of an encoder that gives the same faster, and cannot be trained.
 
-    Query, key and value are one product, and 1/sqrt(H) is folded into the query's weights
-    (`JoinedAttention`). In a half type the normalisation keeps float32 weights and statistics.
+    Padding is dropped before the embeddings. Query, key and value are one product, and 1/sqrt(H)
+    is folded into the query's weights. `pooled_output` asks the last block for first tokens alone;
+    what only `sequence_output` needs is left out of a graph that does not read it. In a half type
+    the normalisation keeps float32 weights and statistics.
 
     Args:
         source: the encoder whose weights are copied.
         dtype: "float32" or "bfloat16", of weights and products.
+
+    Call:
+        inputs: as `Encoder`.
+
+    Returns:
+        `sequence_output` and `pooled_output` as `Encoder`.
     """
 
     def __init__(self, source: Encoder, dtype: str = "float32") -> None:
-        self._dtype_wanted = dtype
-        with _policy(dtype):
-            super().__init__(source.config, source.seed, name=source.name)
+        super().__init__(source.config, source.seed, name=source.name, dtype=dtype)
         given = {weight.path: weight for weight in source.weights}
         for weight in self.weights:
             if weight.path in given:
@@ -57,32 +70,43 @@ class InferenceEncoder(Encoder):
         block = super().new_block(index)
         # a family with another attention keeps it
         if type(block.attention) is SelfAttention:
-            joined = JoinedAttention(self.config, self.seed, block.name)
+            last = index == self.config.num_hidden_layers - 1
+            kind = LastAttention if last else InferenceAttention
+            attention = kind(self.config, self.seed, block.name)
             del block.attention
-            block.attention = joined
+            block.attention = attention
         self._keep_precise(block)
         return block
 
     def _keep_precise(self, layer: Any) -> None:
         """Gives every normalisation of a layer float32 weights; what it returns stays as it is."""
-        if self._dtype_wanted == "float32":
+        if self.dtype_policy.name == "float32":
             return
         for name, part in list(vars(layer).items()):
             if isinstance(part, keras.layers.LayerNormalization):
-                settings = {**part.get_config(), "dtype": f"mixed_{self._dtype_wanted}"}
+                settings = {**part.get_config(), "dtype": f"mixed_{self.dtype_policy.name}"}
                 delattr(layer, name)
                 setattr(layer, name, keras.layers.LayerNormalization.from_config(settings))
 
-
-@contextlib.contextmanager
-def _policy(name: str) -> Iterator[None]:
-    """Layers made in this block compute in another type."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+    def call(self, inputs: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
+        """See the class; settings of `Encoder` are passed over."""
+        ids, mask, types = features_of(inputs)
+        rows = InferenceRows.of(mask)
+        # a family with other embeddings keeps them
+        if type(self.embeddings) is Embeddings:
+            x = rows.embedded(self.embeddings, ids, types)
+        else:
+            x = rows.enter(self.embeddings(ids, types))
+        for block in self.blocks[:-1]:
+            x, _ = block(x, rows=rows)
+        last = self.blocks[-1]
+        tokens, _ = last(x, rows=rows)
+        outputs = {"sequence_output": rows.leave(tokens)}
+        if self.pooler is not None:
+            short = isinstance(last.attention, LastAttention)
+            first = first_tokens(last, x, rows) if short else rows.first(tokens)
+            outputs["pooled_output"] = self.pooler(first)
+        return outputs
 
 
 class Network:
@@ -90,12 +114,12 @@ class Network:
 
     Args:
         model: whose encoder and head it runs, or copies.
-        dtype: of the copy's weights and products; None runs the model's own layers.
-        flat: drop the padding.
-        freeze: make the weights constants of the graph.
+        dtype: of the copy's weights and products; None runs the model's own layers, padded.
+        weights: "variables"; "constants" of the graph; "int8", matrices packed in the file and
+            whole in memory.
 
     Attributes:
-        weights: the variables that the function reads; a saved object must hold them.
+        weights: what the function reads; a saved object must hold it.
 
     Call:
         features: what the task's preprocess gives, [B, T] int32 each.
@@ -106,28 +130,27 @@ class Network:
     """
 
     def __init__(
-        self,
-        model: TextModel,
-        *,
-        dtype: str | None = "float32",
-        flat: bool = True,
-        freeze: bool = False,
+        self, model: TextModel, *, dtype: str | None = "float32", weights: str = "variables"
     ) -> None:
         self._encoder = model.encoder if dtype is None else InferenceEncoder(model.encoder, dtype)
-        self._head, self._needs, self._flat = model.head, model.task.needs, flat
+        self._head, self._needs = model.head, model.task.needs
         sample = {name: tf.zeros([0], tf.string) for name in model.text_inputs}
         names = sorted(model.preprocess(sample))
+        packed = _packed(self._encoder) if weights == "int8" else {}
 
         def network(features: dict[str, Any]) -> dict[str, Any]:
-            return self.run(features)
+            with _instead([(variable, weight.read()) for variable, weight in packed.values()]):
+                return self.run(features)
 
         function = tf.function(network, autograph=False).get_concrete_function(
             {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in names}
         )
         self._call: Callable[[dict[str, Any]], dict[str, Any]] = function
         layers = (self._encoder, self._head)
-        self.weights = [variable.value for layer in layers for variable in layer.variables]
-        if freeze:
+        left = [v for layer in layers for v in layer.variables if v.path not in packed]
+        self.weights: list[Any] = [v.value for v in left]
+        self.weights += [part for _, weight in packed.values() for part in weight.parts]
+        if weights == "constants":
             size = sum(weight.shape.num_elements() * weight.dtype.size for weight in self.weights)
             if size > LARGEST:
                 raise BadInput(
@@ -142,7 +165,7 @@ class Network:
 
     def run(self, features: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """What a call gives, not compiled; `training` switches dropout on."""
-        found = self._encoder(features, training=training, flat=self._flat)
+        found = self._encoder(features, training=training)
         sequence = tf.cast(found["sequence_output"], tf.float32)
         # where there is no mask, every slot is a token
         mask = features.get("attention_mask", tf.ones_like(features["input_ids"]))
@@ -159,3 +182,22 @@ class Network:
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
         return self._call(dict(features))
+
+
+def _packed(encoder: Encoder) -> dict[str, tuple[Any, Packed]]:
+    """Path -> (variable, what stands for it), of every matrix of an encoder."""
+    found = {}
+    for variable in encoder.variables:
+        if len(variable.shape) >= 2:
+            # a scale for each row of a table, for each output of a product
+            axis = -1 if variable.path.endswith("/embeddings") else -2
+            weight = tf.cast(variable.value, tf.float32).numpy()
+            found[variable.path] = (variable, Packed(weight, axis, variable.value.dtype))
+    return found
+
+
+def _instead(values: Sequence[tuple[Any, Any]]) -> contextlib.AbstractContextManager[Any]:
+    """Within it, reading one of these Keras variables gives the tensor beside it."""
+    if not values:
+        return contextlib.nullcontext()
+    return keras.StatelessScope(state_mapping=values)

@@ -130,8 +130,8 @@ def test_bfloat16_labels_on_sst2(shared, minilm, tmp_path):
     model.fit(train.texts("sentence")[rows], train.column("label")[rows], verbose=0)
     texts = dev.texts("sentence")
     labels = {}
-    for dtype, freeze in (("float32", False), ("bfloat16", True)):
-        served = Served(model, Network(model, dtype=dtype, freeze=freeze))
+    for dtype, weights in (("float32", "variables"), ("bfloat16", "constants")):
+        served = Served(model, Network(model, dtype=dtype, weights=weights))
         run = served.signatures["serving_default"]
         parts = [run(text=tf.constant(texts[i : i + 64])) for i in range(0, len(texts), 64)]
         labels[dtype] = np.concatenate([part["label"].numpy() for part in parts])

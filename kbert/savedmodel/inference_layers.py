@@ -1,0 +1,164 @@
+"""Layers of the exported network: the same answers, in ops that a CPU runs fast. No training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from kbert.config import EncoderConfig
+from kbert.layers.attention import JoinedAttention, SelfAttention
+from kbert.layers.block import Block
+from kbert.layers.embeddings import Embeddings
+from kbert.layers.noise import dense
+from kbert.layers.rows import HIDDEN, FlatRows
+
+
+class InferenceRows(FlatRows):
+    """`FlatRows` by plain gathers: `keras.ops.take` also looks for negative indices."""
+
+    def enter(self, padded: Any) -> Any:
+        """[B, T, ...] -> [M, ...]."""
+        return tf.gather(tf.reshape(padded, [-1, *padded.shape[2:]]), self._source)
+
+    def padded(self, tokens: Any) -> Any:
+        """[M, D] -> [B, T, D]; padding repeats a token of its row."""
+        return tf.gather(tokens, self._starts[:, None] + self._place)
+
+    def leave(self, tokens: Any) -> Any:
+        """See `FlatRows`."""
+        return self.padded(tokens) * tf.cast(self._mask, tokens.dtype)[:, :, None]
+
+    def first(self, tokens: Any) -> Any:
+        """See `FlatRows`."""
+        return tf.gather(tokens, self._starts)
+
+    def heads(self, tokens: Any, count: int, size: int, part: int = 0, parts: int = 1) -> Any:
+        """See `FlatRows`."""
+        key = ("heads", count, part, parts)
+        if key not in self._shared:
+            head = part * count + tf.range(count)
+            self._shared[key] = self._token[:, None, :] * (parts * count) + head[:, None]
+        return tf.gather(tf.reshape(tokens, [-1, size]), self._shared[key])
+
+    def flat(self, heads: Any, width: int) -> Any:
+        """See `FlatRows`."""
+        count, size = heads.shape[1], heads.shape[3]
+        key = ("flat", count)
+        if key not in self._shared:
+            row = self._token_row[:, None] * count + tf.range(count)
+            self._shared[key] = row * self._slots + self._token_slot[:, None]
+        found = tf.gather(tf.reshape(heads, [-1, size]), self._shared[key])
+        return tf.reshape(found, [-1, width])
+
+    @property
+    def padding(self) -> Any:
+        """[B, 1, T] float32, `HIDDEN` at padding."""
+        return ((1.0 - tf.cast(self._mask, tf.float32)) * HIDDEN)[:, None, :]
+
+    def embedded(self, layer: Embeddings, ids: Any, types: Any) -> Any:
+        """What `layer` gives, but for real tokens alone: [B, T] int32 twice -> [M, D]."""
+        places = tf.broadcast_to(tf.range(self._length)[None, :], tf.shape(ids))
+        word, segment, position = (
+            tf.gather(tf.convert_to_tensor(table.embeddings), self.enter(index))
+            for table, index in (
+                (layer.word, ids),
+                (layer.token_type, types),
+                (layer.position, places),
+            )
+        )
+        return layer.norm(word + segment + position)
+
+
+class InferenceAttention(JoinedAttention):
+    """`JoinedAttention` whose softmax takes and gives the type of the products.
+
+    The kernel computes in float32 inside, so two casts are saved and nothing is lost.
+    """
+
+    def call(
+        self, x: Any, rows: Any, training: bool | None = None, probabilities: bool = False
+    ) -> Any:
+        """x [M, D] -> ([M, D], None)."""
+        query, key, value = self.heads(x, rows)
+        weights = _softmax(tf.matmul(query, key, transpose_b=True), rows.bias)
+        context = rows.flat(tf.matmul(weights, value), self.config.hidden_size)
+        return self.project(context), None
+
+
+class LastAttention(InferenceAttention):
+    """Attention of the last block, of which most tasks read first tokens alone.
+
+    Key and value lie with the heads first, [N, D, H], as `first` multiplies by them.
+    """
+
+    def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
+        super().__init__(config, seed, place, **kwargs)
+        del self.joined
+        self.query = dense(config, config.hidden_size, seed, f"{place}/attention/query")
+
+    def build(self, shape: Any = None) -> None:
+        width, count = self.config.hidden_size, self.config.attention.num_attention_heads
+        for layer in (self.query, self.project):
+            layer.build((None, width))
+        kernel, bias = (count, width, self.config.head_size), (width,)
+        self.key = self.add_weight(kernel, name="key")
+        self.value = self.add_weight(kernel, name="value")
+        self.key_bias = self.add_weight(bias, name="key_bias")
+        self.value_bias = self.add_weight(bias, name="value_bias")
+        self.built = True
+
+    def join(self, source: SelfAttention) -> None:
+        """Takes the weights of `source`, those of the query scaled."""
+        count, size = self.config.attention.num_attention_heads, self.config.head_size
+        for mine, layer, scale in (
+            (self.query, source.query, size**-0.5),
+            (self.project, source.project, 1.0),
+        ):
+            mine.kernel.assign(tf.cast(layer.kernel, tf.float32) * scale)
+            mine.bias.assign(tf.cast(layer.bias, tf.float32) * scale)
+        for kernel, bias, layer in (
+            (self.key, self.key_bias, source.key),
+            (self.value, self.value_bias, source.value),
+        ):
+            heads = tf.reshape(tf.convert_to_tensor(layer.kernel), [-1, count, size])
+            kernel.assign(tf.transpose(heads, [1, 0, 2]))
+            bias.assign(layer.bias)
+
+    def heads(self, x: Any, rows: Any) -> tuple[Any, Any, Any]:
+        """See `JoinedAttention`."""
+        count, size = self.config.attention.num_attention_heads, self.config.head_size
+        found = [self.query(x)]
+        for kernel, bias in ((self.key, self.key_bias), (self.value, self.value_bias)):
+            kernel = tf.transpose(tf.convert_to_tensor(kernel), [1, 0, 2])
+            kernel = tf.reshape(kernel, [-1, count * size])
+            found.append(tf.matmul(x, kernel) + tf.convert_to_tensor(bias))
+        return tuple(rows.heads(part, count, size) for part in found)  # type: ignore[return-value]
+
+    def first(self, x: Any, rows: InferenceRows) -> Any:
+        """What a call gives for the first token of each row, [M, D] -> [B, D].
+
+        With one query a row it is less work to multiply the query by the keys' kernel, and the
+        weighted vectors by the values': `q (x K)' = (q K') x'` and `p (x V) = (p x) V`. The bias of
+        the keys adds the same to all scores of a row and so falls out of the softmax.
+        """
+        count, size = self.config.attention.num_attention_heads, self.config.head_size
+        vectors = rows.padded(x)
+        query = tf.reshape(self.query(rows.first(x)), [-1, count, size])
+        query = tf.matmul(tf.transpose(query, [1, 0, 2]), self.key, transpose_b=True)
+        scores = tf.matmul(tf.transpose(query, [1, 0, 2]), vectors, transpose_b=True)
+        context = tf.matmul(_softmax(scores, rows.padding), vectors)
+        context = tf.matmul(tf.transpose(context, [1, 0, 2]), self.value)
+        context = tf.reshape(tf.transpose(context, [1, 0, 2]), [-1, count * size])
+        return self.project(context + tf.convert_to_tensor(self.value_bias))
+
+
+def first_tokens(block: Block, x: Any, rows: InferenceRows) -> Any:
+    """What a block with a `LastAttention` gives for first tokens alone, [M, D] -> [B, D]."""
+    found = block.attention_norm(rows.first(x) + block.attention.first(x, rows))
+    inner = block.act(block.feedforward_in(found))
+    return block.feedforward_norm(found + block.feedforward_out(inner))
+
+
+def _softmax(scores: Any, bias: Any) -> Any:
+    return tf.nn.softmax(scores + tf.cast(bias, scores.dtype))
