@@ -7,8 +7,11 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from hub_server import FIRST, Hub, Repository
+from hub_server import FIRST, SECOND, Hub, Repository
+
+import kbert
 
 NAME = "them/mood"
 TEXTS = ["w5 w7", "w99 W12 w12 unknown w40", ""]
@@ -31,6 +34,9 @@ model = kbert.load(name)
 found["labels"] = model.labels
 found["logits"] = model.predict_logits(texts).tolist()
 found["answers"] = [answer["label"] for answer in model.predict(texts)]
+# pickled weights of 2018, a new head on them
+old = kbert.load("old@v1", task="classification", labels=["a", "b"])
+found["old"] = [len(old.report.matched), old.report.missing, old.predict_logits(texts).tolist()]
 for command, *flags in json.loads(sys.argv[3]):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -41,12 +47,12 @@ print(json.dumps(found))
 
 
 def someone_elses(source: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-    """A golden classifier with a vocabulary, as transformers leaves them; no `kbert.json`."""
+    """A golden model with a vocabulary, as transformers leaves them; no `kbert.json`."""
     shutil.copytree(source, folder)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(5, 120))]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     for name in ("inputs.npz", "outputs.npz"):
-        (folder / name).unlink()
+        (folder / name).unlink(missing_ok=True)
     return folder
 
 
@@ -69,8 +75,11 @@ def found(goldens, tmp_path_factory):
             *("--text=text", "--label=label", "--output=run", "--epochs=1", "--max_length=8"),
         ],
     ]
+    old = someone_elses(goldens / "models" / "legacy" / "bin-gamma-beta", place / "old")
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    with Hub(them__mood=Repository({FIRST: folder})) as server:
+    repositories = {"them__mood": Repository({FIRST: folder})}
+    repositories["old"] = Repository({SECOND: old}, {"v1": SECOND})
+    with Hub(**repositories) as server:
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, NAME, json.dumps(TEXTS), json.dumps(commands)],
             env={**clean, "HF_ENDPOINT": server.url, "HF_HOME": str(place / "home")},
@@ -92,14 +101,27 @@ def test_it_answers_at_once(found):
 
 def test_everything_is_fetched_once(found):
     _, place, files, said = found
-    assert sorted(files) == ["config.json", "model.safetensors", "vocab.txt"]
+    assert sorted(files[:3]) == ["config.json", "model.safetensors", "vocab.txt"]
+    # the same vocabulary, which the cache has once for a repository
+    assert sorted(files[3:]) == ["config.json", "pytorch_model.bin", "vocab.txt"]
     snapshot = place / "home" / "hub" / "models--them--mood" / "snapshots" / FIRST
     assert f"{NAME}: commit {FIRST}, in {snapshot}" in said
 
 
+def test_pickled_weights_of_the_hub(found, goldens, tmp_path):
+    """The same numbers as the safetensors of that model, with the same new head."""
+    answers, *_ = found
+    matched, missing, logits = answers["old"]
+    assert (matched, missing) == (39, ["classifier/dense/kernel", "classifier/dense/bias"])
+    folder = someone_elses(goldens / "models" / "bert-for_pretraining", tmp_path / "new")
+    model = kbert.load(folder, task="classification", labels=["a", "b"])
+    assert np.array_equal(model.predict_logits(TEXTS), np.float32(logits))
+
+
 def test_every_command_takes_the_name(found):
     answers, place, *_ = found
-    assert {k: v[0] for k, v in answers.items() if k not in ("labels", "logits", "answers")} == {
+    commands = {k: v for k, v in answers.items() if isinstance(v[0], int) and len(v) == 2}
+    assert {k: code for k, (code, _) in commands.items()} == {
         "tokenize": 0,
         "predict": 0,
         "evaluate": 0,
