@@ -1,7 +1,8 @@
 """Writes each notebook of this folder from the script of the same name: python colab/build.py.
 
-A cell begins at `# %%`; `# %% [markdown]` begins one of text, whose lines are comments. With
-`--check` nothing is written, and the exit code says whether all notebooks are as built.
+A cell begins at `# %%`; `# %% [markdown]` begins one of text, whose lines are comments. Versions
+that a script pins, "name==version", are brought to those of constraints.txt. With `--check` nothing
+is written, and the exit code says whether all is as built.
 """
 
 from __future__ import annotations
@@ -47,18 +48,25 @@ def notebook(script: str) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
+def pinned(script: str, constraints: str) -> str:
+    """The script with the versions that constraints.txt has."""
+    versions = dict(re.findall(r"^([\w-]+)==(\S+)$", constraints, re.MULTILINE))
+    return re.sub(r'"([\w-]+)==[^"]*"', lambda pin: f'"{pin[1]}=={versions[pin[1]]}"', script)
+
+
 def main(check: bool) -> int:
     """Builds or checks all; returns the exit code."""
     stale = []
+    constraints = (HERE.parent / "constraints.txt").read_text(encoding="utf-8")
     for script in sorted(HERE.glob("*.py")):
         if script.name == "build.py":
             continue
-        target = script.with_suffix(".ipynb")
-        text = notebook(script.read_text(encoding="utf-8"))
-        if check and (not target.is_file() or target.read_text(encoding="utf-8") != text):
-            stale.append(target.name)
-        elif not check:
-            target.write_text(text, encoding="utf-8")
+        source = pinned(script.read_text(encoding="utf-8"), constraints)
+        for target, text in ((script, source), (script.with_suffix(".ipynb"), notebook(source))):
+            if check and (not target.is_file() or target.read_text(encoding="utf-8") != text):
+                stale.append(target.name)
+            elif not check:
+                target.write_text(text, encoding="utf-8")
     if stale:
         print(f"not as built: {', '.join(stale)}; run python colab/build.py", file=sys.stderr)
     return 1 if stale else 0

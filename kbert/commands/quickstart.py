@@ -1,11 +1,12 @@
 """See the whole way on a small data set that ships with kbert.
 
-kbert quickstart [--dir=DIR] [--model=M]
+kbert quickstart [--dir=DIR] [--model=M] [--files_only]
 
 Fine-tunes, evaluates, exports, serves on loopback and asks the served endpoint. Needs no
 network. Without --model a small encoder is started from random weights. Each step prints the
 command that does the same; data, models and export stay in DIR. The last line of standard output
-states the accuracy and the baseline that always answers the most frequent label.
+states the accuracy and the baseline that always answers the most frequent label. With
+--files_only it writes the data and the encoder, and stops there.
 """
 
 from __future__ import annotations
@@ -60,10 +61,16 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "model", "", "Model directory to start from, or its name on the Hub.", flag_values=values
     )
+    flags.DEFINE_bool(
+        "files_only", False, "Write the data and the encoder, then stop.", flag_values=values
+    )
 
 
 def run(values: flags.FlagValues) -> int:
-    print(quickstart(pathlib.Path(values.dir), values.model))
+    if values.files_only:
+        write_files(pathlib.Path(values.dir))
+    else:
+        print(quickstart(pathlib.Path(values.dir), values.model))
     return 0
 
 
@@ -92,9 +99,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
     finetune.check_output(folder / "run", recipe)
     if model:
         family_of(hub.fetch(recipe.model.model))  # before anything is written
-    with whole_directory(folder / "data") as place:
-        for name in DATA:
-            shutil.copyfile(ASSETS / name, place / name)
+    write_data(folder / "data")
     _flags.start(deterministic=recipe.run.deterministic)
     gold = read_table(dev).column("label")
     frequent, _ = collections.Counter(read_table(train).column("label")).most_common(1)[0]
@@ -127,6 +132,20 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
         f"accuracy {accuracy:.1%} on {len(gold)} held-out messages; "
         f"majority baseline {baseline:.1%}"
     )
+
+
+def write_files(folder: pathlib.Path) -> None:
+    """The data and the encoder of random weights. Raises BadInput as `check_folder` does."""
+    check_folder(folder)
+    write_data(folder / "data")
+    random_start(folder / "start")
+
+
+def write_data(folder: pathlib.Path) -> None:
+    """The data set that ships with kbert."""
+    with whole_directory(folder) as place:
+        for name in DATA:
+            shutil.copyfile(ASSETS / name, place / name)
 
 
 def check_folder(folder: pathlib.Path) -> None:
