@@ -213,9 +213,7 @@ def _content(checkpoint: Checkpoint, config: EncoderConfig, model: _Model) -> Co
     tokenizer = None
     names = ("vocab.txt", "tokenizer.json")
     if any((checkpoint.directory / name).is_file() for name in names):
-        tokenizer = registry.get("tokenizer", family.tokenizer).from_directory(
-            checkpoint.directory, lower_case=checkpoint.lower_case
-        )
+        tokenizer = checkpoint.tokenizer()
         bundle.check_vocabulary(checkpoint.path, tokenizer, config)
     return Content(
         config,

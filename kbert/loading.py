@@ -95,8 +95,7 @@ def load(
     if not chosen.own_labels and (len(set(labels)) != len(labels) or len(labels) < 2):
         raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
     config = checkpoint.config.replace(pooler=chosen.needs == "pooled_output")
-    kind = registry.get("tokenizer", checkpoint.family.tokenizer)
-    tokenizer = kind.from_directory(checkpoint.directory, lower_case=checkpoint.lower_case)
+    tokenizer = checkpoint.tokenizer()
     bundle.check_vocabulary(checkpoint.path, tokenizer, config)
     longest = min(
         tokenizer.model_max_length or config.embedding.max_position_embeddings,

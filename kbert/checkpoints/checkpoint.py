@@ -97,6 +97,15 @@ class Checkpoint(abc.ABC):
             )
         return tuple(by_id[i] for i in range(len(by_id)))
 
+    def tokenizer(self) -> Any:
+        """The tokenizer that lies beside the weights.
+
+        Raises:
+            BadInput: there is none, or its files are damaged.
+        """
+        kind = registry.get("tokenizer", self.family.tokenizer)
+        return kind.from_directory(self.directory, lower_case=self.lower_case)
+
     def architectures(self) -> list[str]:
         """Classes of transformers that the config names; by its head where it names none."""
         listed = self.config_json.get("architectures")
@@ -259,6 +268,12 @@ def writable() -> list[str]:
     return [name for name, found in formats.items() if type(found).write is not Format.write]
 
 
+def format_of(path: pathlib.Path) -> Format | None:
+    """The format that recognises a path; None if none does."""
+    formats = (registry.get("format", name) for name in registry.names("format"))
+    return next((found for found in formats if found.recognizes(path)), None)
+
+
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Opens a checkpoint of any format, by what lies there.
 
@@ -270,10 +285,9 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         BadInput: nothing is there, or nothing that a format recognises.
     """
     place = hub.fetch(path)
-    for name in registry.names("format"):
-        found = registry.get("format", name)
-        if found.recognizes(place):
-            return found.open(place)
+    found = format_of(place)
+    if found is not None:
+        return found.open(place)
     if place.is_dir():
         raise BadInput(f"{place}: no config.json in this directory, so it is no model")
     if place.is_file():

@@ -53,12 +53,16 @@ def run(values: flags.FlagValues) -> int:
 
 
 def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model directory or of a model on the Hub, weights untouched."""
+    """The tokenizer of a model of any format; of a Hugging Face one weights are untouched."""
     from kbert import registry
     from kbert.checkpoints import hub
+    from kbert.checkpoints.checkpoint import format_of
     from kbert.checkpoints.formats.huggingface import family_of
 
     path = hub.fetch(model, weights=False)
+    found = format_of(path)
+    if found is not None and found.name != "huggingface":
+        return found.open(path).tokenizer()
     return registry.get("tokenizer", family_of(path).tokenizer).from_directory(path)
 
 
