@@ -1,4 +1,4 @@
-"""What the variants promise: bfloat16 its bound, trainable that it learns without kbert."""
+"""What the variants promise: the rounded ones a bound, trainable that it learns without kbert."""
 
 import json
 import subprocess
@@ -34,14 +34,17 @@ def test_products_are_of_the_variant(exports):
     assert "ReadVariableOp" not in kinds
 
 
-def test_bfloat16_keeps_its_bound(exports, single):
-    bounds = json.loads((exports["bfloat16"] / "kbert.json").read_text())["largest_difference"]
+@pytest.mark.parametrize("variant", ["bfloat16", "int8"])
+def test_the_rounded_keep_their_bound(variant, exports, single):
+    settings = json.loads((exports[variant] / "kbert.json").read_text())
+    assert settings["variant"] == variant
+    bounds = settings["largest_difference"]
     assert set(bounds) == {"probabilities", "scores"}
     # half types differ, else they are not there
     assert bounds["scores"] > 1e-4
     texts = warmup.samples(["text"])["text"]
     expected = single.predict(texts)
-    found = tf.saved_model.load(str(exports["bfloat16"])).signatures["serving_default"](
+    found = tf.saved_model.load(str(exports[variant])).signatures["serving_default"](
         text=tf.constant(texts)
     )
     for name, bound in bounds.items():
@@ -111,17 +114,17 @@ def test_trainable_learns_without_kbert(tiny_model, tmp_path):
 
 
 def test_the_others_hold_nothing_to_train(exports):
-    for variant in ("float32", "bfloat16"):
+    for variant in ("float32", "bfloat16", "int8"):
         loaded = tf.saved_model.load(str(exports[variant]))
         assert not hasattr(loaded, "trainable_variables")
 
 
 @pytest.mark.slow
-def test_bfloat16_labels_on_sst2(shared, minilm, tmp_path):
-    """Fine-tuned on 2,000 sentences, 99.5 % of the dev labels are those of float32."""
-    from kbert.savedmodel.rewrite import Network
-    from kbert.savedmodel.signatures import Served
+def test_rounded_labels_on_sst2(shared, minilm, tmp_path):
+    """Fine-tuned on 2,000 sentences, 99.5 % of the dev labels are those of float32, or 99 %.
 
+    Dynamic int8 of torch and of ONNX Runtime changes 3 to 6 % of them.
+    """
     glue = shared / "data" / "glue" / "SST-2"
     train, dev = (read_table(glue / f"{name}.tsv") for name in ("train", "dev"))
     model = kbert.load(minilm, task="classification", labels=["0", "1"], max_length=128)
@@ -130,9 +133,10 @@ def test_bfloat16_labels_on_sst2(shared, minilm, tmp_path):
     model.fit(train.texts("sentence")[rows], train.column("label")[rows], verbose=0)
     texts = dev.texts("sentence")
     labels = {}
-    for dtype, weights in (("float32", "variables"), ("bfloat16", "constants")):
-        served = Served(model, Network(model, dtype=dtype, weights=weights))
+    for variant in ("float32", "bfloat16", "int8"):
+        served = VARIANTS[variant](model)
         run = served.signatures["serving_default"]
         parts = [run(text=tf.constant(texts[i : i + 64])) for i in range(0, len(texts), 64)]
-        labels[dtype] = np.concatenate([part["label"].numpy() for part in parts])
+        labels[variant] = np.concatenate([part["label"].numpy() for part in parts])
     assert np.mean(labels["float32"] == labels["bfloat16"]) >= 0.995
+    assert np.mean(labels["float32"] == labels["int8"]) >= 0.99

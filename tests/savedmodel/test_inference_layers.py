@@ -1,0 +1,104 @@
+"""The rewritten layers of exports against the model's own."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
+from kbert.encoder import Encoder
+from kbert.savedmodel.inference_layers import InferenceRows, LastAttention, first_tokens
+from kbert.savedmodel.rewrite import InferenceEncoder
+from kbert.serving.model import LoadedModel
+
+CONFIG = EncoderConfig(
+    family="bert",
+    hidden_size=24,
+    num_hidden_layers=3,
+    intermediate_size=40,
+    embedding=EmbeddingConfig(60, max_position_embeddings=16),
+    attention=AttentionConfig(num_attention_heads=3),
+    initializer_range=0.3,
+)
+LENGTHS = [[5], [16], [1, 1], [7, 2, 16, 2, 9], []]
+
+
+def encoder_of(layers=3, pooler=True):
+    config = dataclasses.replace(CONFIG, num_hidden_layers=layers, pooler=pooler)
+    made = Encoder(config, seed=4)
+    generator = np.random.default_rng(8)
+    for weight in made.weights:  # biases and norms too
+        if "dropout" not in weight.path:
+            weight.assign(generator.normal(0.1, 0.3, weight.shape))
+    return made
+
+
+def features_of(lengths):
+    width = max([*lengths, 2])
+    generator = np.random.default_rng(sum(lengths))
+    mask = (np.arange(width)[None, :] < np.array(lengths, int)[:, None]).astype(np.int32)
+    return {
+        "input_ids": generator.integers(0, 60, mask.shape).astype(np.int32),
+        "attention_mask": mask,
+        "token_type_ids": generator.integers(0, 2, mask.shape).astype(np.int32),
+    }
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_encoder_gives_the_same(layers):
+    source = encoder_of(layers)
+    copy = InferenceEncoder(source)
+    for lengths in LENGTHS:
+        features = features_of(lengths)
+        wanted, found = source(features), copy(features)
+        assert found["pooled_output"].shape == (len(lengths), 24)
+        real = features["attention_mask"][:, :, None]
+        for name, there in (("sequence_output", real), ("pooled_output", 1)):
+            gap = np.abs((np.asarray(found[name]) - np.asarray(wanted[name])) * there)
+            assert gap.max(initial=0) <= 5e-6, (name, lengths)
+
+
+def test_without_a_pooler():
+    source = encoder_of(2, pooler=False)
+    assert set(InferenceEncoder(source)(features_of([3, 4]))) == {"sequence_output"}
+
+
+def test_first_tokens_are_those_of_the_whole_block():
+    copy = InferenceEncoder(encoder_of())
+    rows = InferenceRows.of(features_of([7, 2, 16])["attention_mask"])
+    x = tf.constant(np.random.default_rng(1).normal(size=(25, 24)), tf.float32)
+    last = copy.blocks[-1]
+    assert isinstance(last.attention, LastAttention)
+    whole = last(x, rows=rows)[0].numpy()
+    np.testing.assert_allclose(first_tokens(last, x, rows), whole[[0, 7, 9]], rtol=0, atol=5e-6)
+    # the tokens of a row see each other, and no other row
+    other = x.numpy()
+    other[7:9] += 1
+    again = first_tokens(last, tf.constant(other), rows).numpy()
+    np.testing.assert_allclose(again[[0, 2]], whole[[0, 9]], rtol=0, atol=5e-6)
+    assert np.abs(again[1] - whole[7]).max() > 1e-2
+
+
+def test_what_nobody_reads_is_not_computed(exports):
+    """A label needs 4 products of block 0, 4 for the first tokens, pooler and head; no more."""
+    model = LoadedModel(str(exports["float32"]), 1)
+    counts = {}
+    for name, output in (("serving_default", "scores"), ("encode", "mean")):
+        signature = model.signatures[name]
+        metadata = tf.compat.v1.RunMetadata()
+        model._session.run(
+            signature.outputs[output].tensor,
+            {signature.inputs["text"].tensor: np.array([b"Water leaks.", b"no"], object)},
+            options=tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE),
+            run_metadata=metadata,
+        )
+        labels = [
+            node.timeline_label.split(" = ")[-1].split("(")[0]
+            for device in metadata.step_stats.dev_stats
+            for node in device.node_stats
+        ]
+        counts[name] = sum("MatMul" in label and "Batch" not in label for label in labels)
+    model.close()
+    # 4 of block 0, 6 of the last one for all tokens; 4 for the first, and the pooler
+    assert counts == {"serving_default": 10, "encode": 15}
