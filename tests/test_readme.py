@@ -79,7 +79,7 @@ def test_served_answer_equals_predict(typed):
 
 def test_python_lines_run(typed):
     folder, _ = typed
-    (code,) = blocks("python")
+    code = "\n".join(blocks("python"))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment(), capture_output=True, text=True
     )
