@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 
 from absl import flags
@@ -45,12 +44,14 @@ def run(values: flags.FlagValues) -> int:
     import keras
     import tensorflow as tf
 
+    from kbert.train import devices
+
     print(f"Keras backend {keras.backend.backend()}")
     for device in tf.config.list_physical_devices():
         print(f"device {device.name}")
     threading = tf.config.threading
     print(
-        f"cores {len(os.sched_getaffinity(0))}, threads within an operation "
+        f"cores {devices.cores()}, threads within an operation "
         f"{threading.get_intra_op_parallelism_threads()}, between "
         f"{threading.get_inter_op_parallelism_threads()}"
     )

@@ -29,12 +29,19 @@ def configure(*, deterministic: bool = False, threads: int = 0) -> None:
             tf.config.set_visible_devices([], "GPU")
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-    cores = threads or len(os.sched_getaffinity(0))
+    wanted = threads or cores()
     try:
-        tf.config.threading.set_inter_op_parallelism_threads(cores)
-        tf.config.threading.set_intra_op_parallelism_threads(cores)
+        tf.config.threading.set_inter_op_parallelism_threads(wanted)
+        tf.config.threading.set_intra_op_parallelism_threads(wanted)
     except RuntimeError:
         pass  # already running: the caller of a library decides, not the library
+
+
+def cores() -> int:
+    """The cores this process may use; of macOS, which does not say, all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def strategy(name: str = "auto") -> tf.distribute.Strategy:

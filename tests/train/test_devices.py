@@ -131,3 +131,12 @@ def test_a_port_that_is_taken():
     assert done.stdout == f"--devices=multiworker: {place}: Could not start gRPC server\n", (
         done.stderr[-2000:]
     )
+
+
+def test_cores_where_the_system_does_not_say(monkeypatch):
+    """As on macOS."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert devices.cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 10)
+    assert devices.cores() == 10
