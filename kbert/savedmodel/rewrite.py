@@ -88,10 +88,17 @@ class InferenceEncoder(Encoder):
                 delattr(layer, name)
                 setattr(layer, name, keras.layers.LayerNormalization.from_config(settings))
 
-    def call(self, inputs: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
-        """See the class; settings of `Encoder` are passed over."""
+    def call(
+        self,
+        inputs: Mapping[str, Any],
+        training: bool | None = None,
+        hidden_states: bool = False,
+        attentions: bool = False,
+        flat: bool = True,
+    ) -> dict[str, Any]:
+        """See the class; it is always flat, and gives no hidden states and attentions."""
         ids, mask, types = features_of(inputs)
-        rows = InferenceRows.of(mask)
+        rows = InferenceRows(mask)
         # a family with other embeddings keeps them
         if type(self.embeddings) is Embeddings:
             x = rows.embedded(self.embeddings, ids, types)
