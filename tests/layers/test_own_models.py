@@ -1,6 +1,7 @@
 """Preprocess and Encoder in a user's own Keras model: training, files, exports, arithmetic."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -228,3 +229,47 @@ def test_two_encoders_in_one_model(tmp_path):
     again = keras.models.load_model(tmp_path / "two.keras")
     assert np.array_equal(again({"input_ids": np.array([[1, 2, 3]])}), np.zeros((1, 16)))
     assert len({v.path for v in again.weights}) == 78
+
+
+WITH_JAX = """
+import json, sys
+import keras, numpy as np
+import kbert
+kbert.register()
+model = keras.models.load_model(sys.argv[1])
+inputs = {"input_ids": np.array([[1, 2, 3], [4, 5, 0]]),
+          "attention_mask": np.array([[1, 1, 1], [1, 1, 0]])}
+before = np.asarray(model(inputs))
+model.compile("adam", "mse")
+losses = model.fit(inputs, np.eye(2), epochs=5, verbose=0).history["loss"]
+model.save(sys.argv[2])
+again = keras.models.load_model(sys.argv[2])
+equal = np.array_equal(np.asarray(again(inputs)), np.asarray(model(inputs)))
+print(json.dumps({"backend": keras.backend.backend(), "before": before.tolist(),
+                  "learns": losses[-1] < losses[0], "equal": equal}))
+"""
+
+
+@pytest.mark.slow
+def test_a_file_of_tensorflow_is_opened_and_trained_by_jax(tmp_path):
+    inputs = {
+        name: keras.Input((None,), dtype="int32", name=name)
+        for name in ("input_ids", "attention_mask")
+    }
+    vector = small()(inputs)["pooled_output"]
+    model = keras.Model(inputs, keras.layers.Dense(2)(vector))
+    model.save(tmp_path / "own.keras")
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_JAX, str(tmp_path / "own.keras"), str(tmp_path / "new.keras")],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["backend"] == "jax"
+    given = {"input_ids": [[1, 2, 3], [4, 5, 0]], "attention_mask": [[1, 1, 1], [1, 1, 0]]}
+    expected = model({name: np.array(rows) for name, rows in given.items()})
+    assert np.abs(found["before"] - expected).max() <= 1e-5
+    assert found["learns"]
+    assert found["equal"]
