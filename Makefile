@@ -31,13 +31,20 @@ test: lint types
 test-slow: setup
 	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile -m "not oracle"
 
-# live comparisons with transformers, in an environment of their own
-test-oracle: setup .venv-oracle/.ready
-	KBERT_ORACLE=.venv-oracle/bin/python $(BIN)/python -m pytest tests/oracle -m oracle
+# live comparisons with transformers and with Model Garden, each in an environment of its own
+test-oracle: setup .venv-oracle/.ready .venv-garden/.ready
+	KBERT_ORACLE=.venv-oracle/bin/python KBERT_GARDEN=$(CURDIR)/.venv-garden/bin/python \
+	  $(BIN)/python -m pytest tests/oracle -m oracle
 
 .venv-oracle/.ready: tests/oracle/requirements.txt
 	@test -d .venv-oracle || $(PYTHON) -m venv .venv-oracle
 	.venv-oracle/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oracle/requirements.txt
+	@touch $@
+
+# Model Garden brings tf-keras and much else, so it is never beside kbert
+.venv-garden/.ready: tests/oracle/requirements-garden.txt
+	@test -d .venv-garden || $(PYTHON) -m venv .venv-garden
+	.venv-garden/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oracle/requirements-garden.txt
 	@touch $@
 
 # the step in JAX, compiled by the real TPU compiler (340 MB), in an environment of its own
@@ -57,4 +64,4 @@ types: setup
 	$(BIN)/mypy kbert
 
 clean:
-	rm -rf $(VENV) .venv-oracle .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-oracle .venv-garden .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
