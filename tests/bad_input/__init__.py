@@ -2,7 +2,17 @@
 `docs/build_troubleshooting.py` makes the troubleshooting page from it.
 """
 
-from bad_input import configs, files_of_rows, flags_given, hub, labels, models, outputs, running
+from bad_input import (
+    configs,
+    files_of_rows,
+    flags_given,
+    formats,
+    hub,
+    labels,
+    models,
+    outputs,
+    running,
+)
 from bad_input.place import Case, Place, Running
 
 GROUPS = {
@@ -10,6 +20,7 @@ GROUPS = {
     "Labels and data sets": labels.CASES,
     "Model directories": models.CASES,
     "Models of the Hub": hub.CASES,
+    "Other checkpoints, and `kbert convert`": formats.CASES,
     "`config.json`": configs.CASES,
     "Commands and flags": flags_given.CASES,
     "Outputs": outputs.CASES,
