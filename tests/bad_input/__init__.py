@@ -20,7 +20,7 @@ GROUPS = {
     "Labels and data sets": labels.CASES,
     "Model directories": models.CASES,
     "Models of the Hub": hub.CASES,
-    "Other checkpoints, and `kbert convert`": formats.CASES,
+    "Other checkpoints and conversions": formats.CASES,
     "`config.json`": configs.CASES,
     "Commands and flags": flags_given.CASES,
     "Outputs": outputs.CASES,
