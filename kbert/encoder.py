@@ -14,7 +14,7 @@ from kbert.layers.block import Block
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.heads import pooler
 from kbert.layers.precision import made_with
-from kbert.layers.rows import FlatRows, PaddedRows
+from kbert.layers.rows import FlatRows, PaddedRows, flat_pays
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -35,7 +35,10 @@ class Encoder(keras.Model):
         hidden_states: also return the vectors after the embeddings and after every block.
         attentions: also return the attention probabilities of every block.
         flat: drop the padding before the blocks and put it back behind them. The same answers,
-            faster where rows differ in length, and on a CPU; for shapes that need not be static.
+            faster where rows differ in length, and on a CPU; for shapes that need not be static
+            and rows of one token at least. None drops it where that pays (`flat_pays`).
+        only_pooled: return `pooled_output` alone; of the last block only what the first tokens
+            need is computed. For a config with a pooler.
 
     Returns:
         dict of `sequence_output` [B, T, D]; `pooled_output` [B, D] if the config has a pooler;
@@ -99,12 +102,21 @@ class Encoder(keras.Model):
         training: bool | None = None,
         hidden_states: bool = False,
         attentions: bool = False,
-        flat: bool = False,
+        flat: bool | None = False,
+        only_pooled: bool = False,
     ) -> dict[str, Any]:
         """See the class."""
         ids, mask, types = features_of(inputs)
-        rows = FlatRows.of(mask) if flat else PaddedRows.of(mask)
-        x = rows.enter(self.embeddings(ids, types, training=training))
+        self.embeddings.check_length(ids)
+        flat = flat_pays() if flat is None else flat
+        rows = FlatRows.of(mask, training) if flat else PaddedRows.of(mask)
+        x = self.embeddings(rows.of_ids(ids), rows.of_ids(types), rows.places(), training=training)
+        if isinstance(rows, PaddedRows):
+            x = rows.enter(x)
+        if only_pooled:
+            for block in self.blocks:
+                x, _ = block(x, rows=rows, training=training, first=block is self.blocks[-1])
+            return {"pooled_output": self.pooler(x)}
         states, weights = [x], []
         for block in self.blocks:
             x, probabilities = block(x, rows=rows, training=training, probabilities=attentions)

@@ -75,7 +75,10 @@ class TextModel(keras.Model):
         ids = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
         head = task.head(config, len(labels), seed)
         head.build()
-        super().__init__(inputs=ids, outputs=head(encoder(ids)[task.needs]), name="text_model")
+        # where the head reads the first token alone, the last block computes it alone
+        pooled = task.needs == "pooled_output"
+        vectors = encoder(ids, flat=None, only_pooled=pooled)[task.needs]
+        super().__init__(inputs=ids, outputs=head(vectors), name="text_model")
         self.encoder, self.head, self.task, self.tokenizer = encoder, head, task, tokenizer
         self.labels = tuple(labels)
         self.text_inputs = tuple(inputs or task.inputs[:1])

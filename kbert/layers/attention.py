@@ -22,18 +22,30 @@ class _Attention(keras.layers.Layer):
         self.config = config
 
     def call(
-        self, x: Any, rows: Rows, training: bool | None = None, probabilities: bool = False
+        self,
+        x: Any,
+        rows: Rows,
+        training: bool | None = None,
+        probabilities: bool = False,
+        firsts: Any = None,
     ) -> Any:
-        """x [M, D] -> ([M, D], probabilities [B, N, T, T] float32 or None)."""
-        query, key, value = self.heads(x, rows)
+        """x [M, D] -> ([M, D], probabilities [B, N, T, T] float32 or None).
+
+        With `firsts`, the vectors of each row's first token [B, D], only these ask: -> [B, D].
+        """
+        asking = rows if firsts is None else rows.firsts()
+        query, key, value = self.heads(x, rows, firsts, asking)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        weights = ops.softmax(ops.cast(scores, "float32") + rows.bias, axis=-1)
+        weights = ops.softmax(ops.cast(scores, "float32") + asking.bias, axis=-1)
         dropped = self.drop(ops.cast(weights, value.dtype), training=training)
-        context = rows.flat(ops.matmul(dropped, value), self.config.hidden_size)
+        context = asking.flat(ops.matmul(dropped, value), self.config.hidden_size)
         return self.project(context), (rows.probabilities(weights) if probabilities else None)
 
-    def heads(self, x: Any, rows: Rows) -> tuple[Any, Any, Any]:
-        """x [M, D] -> query (scaled by 1/sqrt(H)), key, value, each in rows of N heads."""
+    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Rows) -> tuple[Any, Any, Any]:
+        """Query (scaled by 1/sqrt(H)), key, value, each in rows of N heads.
+
+        x [M, D] stands in `rows`; what asks, `firsts` [B, D] or x where that is None, in `asking`.
+        """
         raise NotImplementedError
 
 
@@ -60,14 +72,24 @@ class SelfAttention(_Attention):
             layer.build((None, self.config.hidden_size))
         self.built = True
 
-    def heads(self, x: Any, rows: Rows) -> tuple[Any, Any, Any]:
-        """x [M, D] -> query (scaled by 1/sqrt(H)), key, value, each in rows of N heads."""
+    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Rows) -> tuple[Any, Any, Any]:
+        """See `_Attention`. One product gives all that x gives: faster than one each."""
         count, size = self.config.attention.num_attention_heads, self.config.head_size
-        return (
-            rows.heads(self.query(x) * (size**-0.5), count, size),
-            rows.heads(self.key(x), count, size),
-            rows.heads(self.value(x), count, size),
-        )
+        if firsts is None:
+            query, key, value = rows.heads(
+                _joined(x, self.query, self.key, self.value), count, size, 3
+            )
+        else:
+            (query,) = asking.heads(self.query(firsts), count, size)
+            key, value = rows.heads(_joined(x, self.key, self.value), count, size, 2)
+        return query * (size**-0.5), key, value
+
+
+def _joined(x: Any, *layers: keras.layers.Dense) -> Any:
+    """What several dense layers make of x, side by side."""
+    kernel = ops.concatenate([ops.cast(layer.kernel, x.dtype) for layer in layers], axis=1)
+    bias = ops.concatenate([ops.cast(layer.bias, x.dtype) for layer in layers], axis=0)
+    return ops.matmul(x, kernel) + bias
 
 
 class JoinedAttention(_Attention):
@@ -102,8 +124,14 @@ class JoinedAttention(_Attention):
         self.project.kernel.assign(source.project.kernel)
         self.project.bias.assign(source.project.bias)
 
-    def heads(self, x: Any, rows: Rows) -> tuple[Any, Any, Any]:
-        """x [M, D] -> query (scaled by 1/sqrt(H)), key, value, each in rows of N heads."""
+    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Rows) -> tuple[Any, Any, Any]:
+        """See `_Attention`."""
         count, size = self.config.attention.num_attention_heads, self.config.head_size
-        joined = self.joined(x)
-        return tuple(rows.heads(joined, count, size, part, 3) for part in range(3))  # type: ignore[return-value]
+        if firsts is None:
+            query, key, value = rows.heads(self.joined(x), count, size, 3)
+            return query, key, value
+        width = self.config.hidden_size
+        kernel, bias = (ops.cast(v, x.dtype) for v in (self.joined.kernel, self.joined.bias))
+        (query,) = asking.heads(ops.matmul(firsts, kernel[:, :width]) + bias[:width], count, size)
+        key, value = rows.heads(ops.matmul(x, kernel[:, width:]) + bias[width:], count, size, 2)
+        return query, key, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +15,37 @@ from kbert.layers.noise import dense, dropout, norm
 from kbert.layers.rows import Rows
 
 
-def activation(name: str) -> Callable[[Any], Any]:
-    """The function that a config's `hidden_act` names.
+def activation(name: str) -> Callable[..., Any]:
+    """The function that a config's `hidden_act` names, of x and whether it is training.
 
     "gelu" is exact (error function), as in the first release of BERT and in transformers; the
     tanh form is "gelu_new" or "gelu_pytorch_tanh".
     """
     if name == "gelu":
-        return lambda x: ops.gelu(x, approximate=False)
+        return lambda x, training=None: (
+            ops.custom_gradient(_gelu)(x) if training else ops.gelu(x, approximate=False)
+        )
     if name in ("gelu_new", "gelu_pytorch_tanh"):
-        return lambda x: ops.gelu(x, approximate=True)
-    return getattr(ops, name)
+        return lambda x, training=None: ops.gelu(x, approximate=True)
+    return lambda x, training=None: getattr(ops, name)(x)
+
+
+def _gelu(x: Any) -> Any:
+    """(x * Phi(x), its gradient), computed in float32; Hendrycks and Gimpel, arXiv 1606.08415.
+
+    The slope is worked out on the way there, so that one tensor is kept for the way back. By
+    `erf`, as TensorFlow has a fast kernel for it, and none for the `erfc` that Keras uses.
+    """
+    wide = ops.cast(x, "float32")
+    scaled = wide * 0.5**0.5
+    share = 0.5 * ops.erf(scaled) + 0.5  # Phi(x)
+    slope = share + wide * (ops.exp(-ops.square(scaled)) * (2 * math.pi) ** -0.5)
+    slope = ops.cast(slope, x.dtype)
+
+    def gradient(*given: Any, upstream: Any = None) -> Any:
+        return (given[0] if upstream is None else upstream) * slope
+
+    return ops.cast(wide * share, x.dtype), gradient
 
 
 class Block(keras.layers.Layer):
@@ -59,13 +80,25 @@ class Block(keras.layers.Layer):
         self.built = True
 
     def call(
-        self, x: Any, rows: Rows, training: bool | None = None, probabilities: bool = False
+        self,
+        x: Any,
+        rows: Rows,
+        training: bool | None = None,
+        probabilities: bool = False,
+        first: bool = False,
     ) -> Any:
-        """x [B*T, D] -> ([B*T, D], attention probabilities or None)."""
+        """x [M, D] -> ([M, D], attention probabilities or None).
+
+        With `first`, what comes of each row's first token alone, [B, D]: the last block of a
+        model that reads nothing else has little to do.
+        """
+        firsts = rows.first(x) if first else None
         attended, weights = self.attention(
-            x, rows=rows, training=training, probabilities=probabilities
+            x, rows=rows, training=training, probabilities=probabilities, firsts=firsts
         )
-        x = self.attention_norm(x + self.attention_drop(attended, training=training))
-        inner = self.act(self.feedforward_in(x))
+        x = x if firsts is None else firsts
+        attended = self.attention_drop(attended, training=training)
+        x = self.attention_norm(x + attended, training=training)
+        inner = self.act(self.feedforward_in(x), training)
         outer = self.feedforward_drop(self.feedforward_out(inner), training=training)
-        return self.feedforward_norm(x + outer), weights
+        return self.feedforward_norm(x + outer, training=training), weights

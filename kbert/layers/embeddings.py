@@ -29,6 +29,8 @@ class Embeddings(keras.layers.Layer):
                 rows,
                 config.hidden_size,
                 embeddings_initializer=initializer(config, seed, f"embeddings/{name}"),
+                # looked up as it is stored: in a half type Keras would cast the whole table first
+                dtype=keras.config.dtype_policy().variable_dtype,
                 name=name,
             )
 
@@ -44,22 +46,39 @@ class Embeddings(keras.layers.Layer):
         self.norm.build((None, self.config.hidden_size))
         self.built = True
 
-    def call(self, input_ids: Any, token_type_ids: Any, training: bool | None = None) -> Any:
-        """ids [B, T] int32, segments [B, T] int32 -> [B, T, D].
+    def call(
+        self,
+        input_ids: Any,
+        token_type_ids: Any,
+        position_ids: Any = None,
+        training: bool | None = None,
+    ) -> Any:
+        """Ids, segments and positions to vectors.
+
+        Args:
+            input_ids, token_type_ids: [B, T] int32, or [M] of tokens in one list.
+            position_ids: [T] or [M] int32; None counts from 0 along the last axis.
+
+        Returns:
+            [B, T, D] or [M, D].
 
         Raises:
             BadInput: T is above the number of positions (known when T is static).
         """
-        length = ops.shape(input_ids)[1]
+        if position_ids is None:
+            self.check_length(input_ids)
+            position_ids = ops.arange(ops.shape(input_ids)[-1], dtype="int32")
+        summed = (
+            self.word(input_ids) + self.token_type(token_type_ids) + self.position(position_ids)
+        )
+        return self.drop(self.norm(summed, training=training), training=training)
+
+    def check_length(self, input_ids: Any) -> None:
+        """Raises BadInput if rows [B, T] are longer than there are positions, where T is static."""
+        length = ops.shape(input_ids)[-1]
         positions = self.config.embedding.max_position_embeddings
         if isinstance(length, int) and length > positions:
             raise BadInput(
                 f"input_ids: found rows of {length} tokens, expected at most {positions} "
                 "(max_position_embeddings)"
             )
-        summed = (
-            self.word(input_ids)
-            + self.token_type(token_type_ids)
-            + self.position(ops.arange(length, dtype="int32"))
-        )
-        return self.drop(self.norm(summed), training=training)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import keras
 from keras import ops
 
 # Added to the score of a key that may not be seen; far below any score, and finite in float32.
@@ -36,6 +37,14 @@ class PaddedRows:
         bias = (1.0 - ops.cast(attention_mask, "float32")) * HIDDEN
         return cls(batch, length, bias[:, None, None, :])
 
+    def of_ids(self, ids: Any) -> Any:
+        """Ids [B, T], as they are."""
+        return ids
+
+    def places(self) -> Any:
+        """The position of each slot in its text, [T] int32: the same in every row."""
+        return ops.arange(self.length, dtype="int32")
+
     def enter(self, padded: Any) -> Any:
         """[B, T, D] -> the list of tokens, [B*T, D]."""
         return ops.reshape(padded, (-1, padded.shape[-1]))
@@ -48,12 +57,10 @@ class PaddedRows:
         """The vector of each row's first token, [B*T, D] -> [B, D]."""
         return self.leave(tokens)[:, 0]
 
-    def heads(self, tokens: Any, count: int, size: int, part: int = 0, parts: int = 1) -> Any:
-        """[B*T, parts*N*H] -> [B, N, T, H], of one of several tensors that lie side by side."""
-        rows = ops.reshape(tokens, (self.batch, self.length, parts * count, size))
-        if parts > 1:
-            rows = rows[:, :, part * count : (part + 1) * count]
-        return ops.transpose(rows, (0, 2, 1, 3))
+    def heads(self, tokens: Any, count: int, size: int, parts: int = 1) -> tuple[Any, ...]:
+        """[B*T, parts*N*H] -> `parts` times [B, N, T, H], of tensors that lie side by side."""
+        rows = ops.reshape(tokens, (self.batch, self.length, parts, count, size))
+        return tuple(ops.transpose(rows[:, :, part], (0, 2, 1, 3)) for part in range(parts))
 
     def flat(self, heads: Any, width: int) -> Any:
         """[B, N, T, H] -> [B*T, N*H]."""
@@ -63,21 +70,111 @@ class PaddedRows:
         """Attention weights [B, N, T, T], as they are."""
         return weights
 
+    def firsts(self) -> PaddedRows:
+        """Rows of each text's first token alone, which may see all that its text's tokens see."""
+        return PaddedRows(self.batch, 1, self.bias)
 
-class FlatRows:
+
+def _take(values: Any, indices: Any) -> Any:
+    """values [n, ...] at indices [...], none of which is negative: Keras would look for them."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.take(values, indices, axis=0)
+    import tensorflow as tf  # it is there: it computes
+
+    return tf.gather(values, indices)
+
+
+class _Gathered:
+    """Vectors in one list, [M, ...], that see each other in R rows of W slots.
+
+    Every vector has one slot, and slots without a vector read one of their row, which nobody
+    reads back. So the way into the rows and the way back are each other's gradient: all of it is
+    gathers, where TensorFlow would add up into zeros.
+
+    Args:
+        vector: [R, W] int32, the vector in each slot.
+        used: [R, W] bool, whether the slot is that vector's own.
+        row, slot: [M] int32, the slot of each vector.
+        bias: [R, 1, W, keys] float32, 0 for a key that a slot may see, else `HIDDEN`.
+        training: whether to bring that gradient along, which an export cannot hold.
+    """
+
+    def __init__(
+        self, vector: Any, used: Any, row: Any, slot: Any, bias: Any, training: bool
+    ) -> None:
+        self._vector, self._used, self.bias, self.training = vector, used, bias, training
+        self._row_of, self._slot_of = row, slot
+        # index tensors that all blocks share
+        self._shared: dict[Any, Any] = {}
+
+    def heads(self, vectors: Any, count: int, size: int, parts: int = 1) -> tuple[Any, ...]:
+        """[M, parts*N*H] -> `parts` times [R, N, W, H], of tensors that lie side by side."""
+
+        def rows(vectors: Any) -> Any:
+            table = ops.reshape(vectors, (-1, size))
+            found = [_take(table, self._into(count, part, parts)) for part in range(parts)]
+
+            def gradient(*given: Any, upstream: Any = None) -> Any:
+                back = [self._read(x, count, size) for x in _each(given, upstream)]
+                return back[0] if parts == 1 else ops.concatenate(back, axis=-1)
+
+            return (found[0] if parts == 1 else tuple(found)), gradient
+
+        found = ops.custom_gradient(rows)(vectors) if self.training else rows(vectors)[0]
+        return (found,) if parts == 1 else tuple(found)
+
+    def flat(self, heads: Any, width: int) -> Any:
+        """[R, N, W, H] -> [M, N*H]."""
+        count, size = heads.shape[1], heads.shape[3]
+
+        def read(heads: Any) -> Any:
+            def gradient(*given: Any, upstream: Any = None) -> Any:
+                (up,) = _each(given, upstream)
+                found = _take(ops.reshape(up, (-1, size)), self._into(count, 0, 1))
+                # slots without a vector were not read
+                return found * ops.cast(self._used, found.dtype)[:, None, :, None]
+
+            return self._read(heads, count, size), gradient
+
+        return ops.custom_gradient(read)(heads) if self.training else read(heads)[0]
+
+    def _into(self, count: int, part: int, parts: int) -> Any:
+        """[R, N, W]: where in [M*parts*N, H] the vector of each slot stands."""
+        key = ("into", count, part, parts)
+        if key not in self._shared:
+            head = part * count + ops.arange(count, dtype="int32")
+            self._shared[key] = self._vector[:, None, :] * (parts * count) + head[:, None]
+        return self._shared[key]
+
+    def _read(self, heads: Any, count: int, size: int) -> Any:
+        """[R, N, W, H] -> [M, N*H]: what stands in each vector's own slot."""
+        key = ("read", count)
+        if key not in self._shared:
+            row = self._row_of[:, None] * count + ops.arange(count, dtype="int32")[None, :]
+            self._shared[key] = row * ops.shape(self._vector)[1] + self._slot_of[:, None]
+        found = _take(ops.reshape(heads, (-1, size)), self._shared[key])
+        return ops.reshape(found, (-1, count * size))
+
+
+def _each(given: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
+    """The gradients that a custom gradient is called with; the backends call it differently."""
+    if upstream is not None:
+        given = upstream if isinstance(upstream, (tuple, list)) else (upstream,)
+    return tuple(given[0]) if isinstance(given[0], (tuple, list)) else tuple(given)
+
+
+class FlatRows(_Gathered):
     """The list of tokens is [M, D], without padding.
 
     Inside attention the i-th shortest sentence shares a row with the i-th longest, and a bias
     hides them from each other. So there are ceil(B / 2) rows of W slots, little of it padding
-    whatever the lengths are. Slots without a token read one of their row, which nobody reads
-    back. All of it is gathers, so gradients flow; shapes depend on the data, so a TPU and
-    `jax.jit` cannot run it.
+    whatever the lengths are. Shapes depend on the data, so a TPU and `jax.jit` cannot run it.
 
     Attributes:
         bias: [ceil(B/2), 1, W, W] float32, 0 between tokens of one sentence, else `HIDDEN`.
     """
 
-    def __init__(self, attention_mask: Any) -> None:
+    def __init__(self, attention_mask: Any, training: bool = False) -> None:
         mask = ops.cast(attention_mask, "int32")
         batch, self._length = ops.shape(mask)[0], ops.shape(mask)[1]
         self._mask = mask
@@ -88,83 +185,103 @@ class FlatRows:
         order = ops.argsort(lengths)
         rows = (batch + 1) // 2
         rank = ops.arange(rows, dtype="int32")
-        shorter, longer = ops.take(order, rank), ops.take(order, batch - 1 - rank)
-        long = ops.take(lengths, longer)[:, None]
-        short = ops.where(shorter == longer, 0, ops.take(lengths, shorter))[:, None]
-        self._slots = ops.max(long + short, initial=1)  # W
-        slot = ops.arange(self._slots, dtype="int32")[None, :]
+        shorter, longer = _take(order, rank), _take(order, batch - 1 - rank)
+        long = _take(lengths, longer)[:, None]
+        short = ops.where(shorter == longer, 0, _take(lengths, shorter))[:, None]
+        slots = ops.max(long + short, initial=1)  # W
+        slot = ops.arange(slots, dtype="int32")[None, :]
         in_long, used = slot < long, slot < long + short
-        long_at, short_at = (ops.take(self._starts, who)[:, None] for who in (longer, shorter))
+        long_at, short_at = (_take(self._starts, who)[:, None] for who in (longer, shorter))
         token = ops.where(in_long, long_at + slot, short_at + slot - long)
-        self._token = ops.where(used, token, long_at)  # [ceil(B/2), W], token in each slot
         owner = ops.cast(in_long, "int32") + ops.cast(used, "int32")
         apart = ops.cast(owner[:, :, None] != owner[:, None, :], "float32") * HIDDEN
-        self.bias = apart[:, None]
 
         # and the way back: the row of each sentence, and the slot where it begins
         rank = ops.argsort(order)
         mirror = batch - 1 - rank
         self._row = ops.minimum(rank, mirror)
-        self._offset = ops.where(rank < mirror, ops.take(lengths, ops.take(order, mirror)), 0)
+        second = rank < mirror
+        self._offset = ops.where(second, _take(lengths, _take(order, mirror)), 0)
         sentence, column = ops.nonzero(mask)
+        sentence, column = ops.cast(sentence, "int32"), ops.cast(column, "int32")
         self._source = sentence * self._length + column  # [M], where each token stands in [B*T]
-        self._token_row = ops.take(self._row, sentence)
-        within = ops.arange(ops.shape(sentence)[0], dtype="int32") - ops.take(
-            self._starts, sentence
+        within = ops.arange(ops.shape(sentence)[0], dtype="int32") - _take(self._starts, sentence)
+        self._column = column
+        super().__init__(
+            ops.where(used, token, long_at),
+            used,
+            _take(self._row, sentence),
+            _take(self._offset, sentence) + within,
+            apart[:, None],
+            training,
         )
-        self._token_slot = ops.take(self._offset, sentence) + within
-        # index tensors that all blocks share
-        self._shared: dict[Any, Any] = {}
+        self._pairs = (longer, shorter, second, long[:, 0])
 
     @classmethod
-    def of(cls, attention_mask: Any) -> FlatRows:
+    def of(cls, attention_mask: Any, training: bool | None = False) -> FlatRows:
         """Lays out the real tokens of a mask [B, T], 1 for real tokens; B may be 0.
 
         Each row needs at least one token.
         """
-        return cls(attention_mask)
+        return cls(attention_mask, bool(training))
+
+    def of_ids(self, ids: Any) -> Any:
+        """Ids [B, T] -> those of the real tokens, [M]."""
+        return _take(ops.reshape(ids, (-1,)), self._source)
+
+    def places(self) -> Any:
+        """The position of each token in its row, [M] int32."""
+        return self._column
 
     def enter(self, padded: Any) -> Any:
         """[B, T, D] -> the list of tokens, [M, D]."""
-        return ops.take(ops.reshape(padded, (-1, padded.shape[-1])), self._source, axis=0)
+        return _take(ops.reshape(padded, (-1, padded.shape[-1])), self._source)
 
     def leave(self, tokens: Any) -> Any:
         """[M, D] -> [B, T, D], zeros at padding."""
-        padded = ops.take(tokens, self._starts[:, None] + self._place, axis=0)
+        padded = _take(tokens, self._starts[:, None] + self._place)
         return padded * ops.cast(self._mask, padded.dtype)[:, :, None]
 
     def first(self, tokens: Any) -> Any:
         """The vector of each row's first token, [M, D] -> [B, D]."""
-        return ops.take(tokens, self._starts, axis=0)
+        return _take(tokens, self._starts)
 
-    def heads(self, tokens: Any, count: int, size: int, part: int = 0, parts: int = 1) -> Any:
-        """[M, parts*N*H] -> [ceil(B/2), N, W, H], of one of several tensors side by side."""
-        key = ("heads", count, part, parts)
-        if key not in self._shared:
-            head = part * count + ops.arange(count, dtype="int32")
-            self._shared[key] = self._token[:, None, :] * (parts * count) + head[:, None]
-        return ops.take(ops.reshape(tokens, (-1, size)), self._shared[key], axis=0)
+    def firsts(self) -> _Gathered:
+        """Rows of each text's first token alone, which may see all that its text's tokens see.
 
-    def flat(self, heads: Any, width: int) -> Any:
-        """[ceil(B/2), N, W, H] -> [M, N*H]."""
-        count, size = heads.shape[1], heads.shape[3]
-        key = ("flat", count)
-        if key not in self._shared:
-            head = ops.arange(count, dtype="int32")[None, :]
-            row = self._token_row[:, None] * count + head
-            self._shared[key] = row * self._slots + self._token_slot[:, None]
-        found = ops.take(ops.reshape(heads, (-1, size)), self._shared[key], axis=0)
-        return ops.reshape(found, (-1, width))
+        Two slots a row: of the longer sentence, and of the shorter one.
+        """
+        longer, shorter, second, long = self._pairs
+        vector = ops.stack([longer, shorter], axis=1)
+        used = ops.stack([ops.ones_like(longer, dtype="bool"), longer != shorter], axis=1)
+        slots = ops.shape(self.bias)[2]
+        begins = ops.stack([ops.zeros_like(long), ops.minimum(long, slots - 1)], axis=1)
+        row = ops.arange(ops.shape(longer)[0], dtype="int32")[:, None] * slots + begins
+        bias = _take(ops.reshape(self.bias, (-1, slots)), row)
+        second = ops.cast(second, "int32")
+        return _Gathered(vector, used, self._row, second, bias[:, None], self.training)
 
     def probabilities(self, weights: Any) -> Any:
         """Attention weights [ceil(B/2), N, W, W] -> [B, N, T, T], zeros at padding."""
+        slots = ops.shape(self.bias)[2]
         slot = self._offset[:, None] + self._place
         head = ops.arange(weights.shape[1], dtype="int32")[None, :]
-        row = (self._row[:, None] * weights.shape[1] + head)[:, :, None] * self._slots
-        row = (row + slot[:, None, :])[:, :, :, None] * self._slots
-        found = ops.take(ops.reshape(weights, (-1,)), row + slot[:, None, None, :], axis=0)
+        row = (self._row[:, None] * weights.shape[1] + head)[:, :, None] * slots
+        row = (row + slot[:, None, :])[:, :, :, None] * slots
+        found = _take(ops.reshape(weights, (-1,)), row + slot[:, None, None, :])
         mask = ops.cast(self._mask, found.dtype)
         return found * mask[:, None, :, None] * mask[:, None, None, :]
 
 
-Rows = PaddedRows | FlatRows
+Rows = PaddedRows | FlatRows | _Gathered
+
+
+def flat_pays() -> bool:
+    """Whether dropping the padding is possible and faster here: TensorFlow on a CPU."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf  # it is there: it computes
+
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+        return False
+    return not tf.config.list_physical_devices("GPU")

@@ -9,65 +9,21 @@ import tensorflow as tf
 from kbert.config import EncoderConfig
 from kbert.layers.attention import JoinedAttention, SelfAttention
 from kbert.layers.block import Block
-from kbert.layers.embeddings import Embeddings
 from kbert.layers.noise import dense
 from kbert.layers.rows import HIDDEN, FlatRows
 
 
 class InferenceRows(FlatRows):
-    """`FlatRows` by plain gathers: `keras.ops.take` also looks for negative indices."""
-
-    def enter(self, padded: Any) -> Any:
-        """[B, T, ...] -> [M, ...]."""
-        return tf.gather(tf.reshape(padded, [-1, *padded.shape[2:]]), self._source)
+    """`FlatRows`, which also shows a batch with its padding."""
 
     def padded(self, tokens: Any) -> Any:
         """[M, D] -> [B, T, D]; padding repeats a token of its row."""
         return tf.gather(tokens, self._starts[:, None] + self._place)
 
-    def leave(self, tokens: Any) -> Any:
-        """See `FlatRows`."""
-        return self.padded(tokens) * tf.cast(self._mask, tokens.dtype)[:, :, None]
-
-    def first(self, tokens: Any) -> Any:
-        """See `FlatRows`."""
-        return tf.gather(tokens, self._starts)
-
-    def heads(self, tokens: Any, count: int, size: int, part: int = 0, parts: int = 1) -> Any:
-        """See `FlatRows`."""
-        key = ("heads", count, part, parts)
-        if key not in self._shared:
-            head = part * count + tf.range(count)
-            self._shared[key] = self._token[:, None, :] * (parts * count) + head[:, None]
-        return tf.gather(tf.reshape(tokens, [-1, size]), self._shared[key])
-
-    def flat(self, heads: Any, width: int) -> Any:
-        """See `FlatRows`."""
-        count, size = heads.shape[1], heads.shape[3]
-        key = ("flat", count)
-        if key not in self._shared:
-            row = self._token_row[:, None] * count + tf.range(count)
-            self._shared[key] = row * self._slots + self._token_slot[:, None]
-        found = tf.gather(tf.reshape(heads, [-1, size]), self._shared[key])
-        return tf.reshape(found, [-1, width])
-
     @property
     def padding(self) -> Any:
         """[B, 1, T] float32, `HIDDEN` at padding."""
         return ((1.0 - tf.cast(self._mask, tf.float32)) * HIDDEN)[:, None, :]
-
-    def embedded(self, layer: Embeddings, ids: Any, types: Any) -> Any:
-        """What `layer` gives, but for real tokens alone: [B, T] int32 twice -> [M, D]."""
-        places = tf.broadcast_to(tf.range(self._length)[None, :], tf.shape(ids))
-        word, segment, position = (
-            tf.gather(tf.convert_to_tensor(table.embeddings), self.enter(index))
-            for table, index in (
-                (layer.word, ids),
-                (layer.token_type, types),
-                (layer.position, places),
-            )
-        )
-        return layer.norm(word + segment + position)
 
 
 class InferenceAttention(JoinedAttention):
@@ -77,10 +33,15 @@ class InferenceAttention(JoinedAttention):
     """
 
     def call(
-        self, x: Any, rows: Any, training: bool | None = None, probabilities: bool = False
+        self,
+        x: Any,
+        rows: Any,
+        training: bool | None = None,
+        probabilities: bool = False,
+        firsts: Any = None,
     ) -> Any:
         """x [M, D] -> ([M, D], None)."""
-        query, key, value = self.heads(x, rows)
+        query, key, value = self.heads(x, rows, firsts, rows)
         weights = _softmax(tf.matmul(query, key, transpose_b=True), rows.bias)
         context = rows.flat(tf.matmul(weights, value), self.config.hidden_size)
         return self.project(context), None
@@ -125,7 +86,7 @@ class LastAttention(InferenceAttention):
             kernel.assign(tf.transpose(heads, [1, 0, 2]))
             bias.assign(layer.bias)
 
-    def heads(self, x: Any, rows: Any) -> tuple[Any, Any, Any]:
+    def heads(self, x: Any, rows: Any, firsts: Any, asking: Any) -> tuple[Any, Any, Any]:
         """See `JoinedAttention`."""
         count, size = self.config.attention.num_attention_heads, self.config.head_size
         found = [self.query(x)]
@@ -133,7 +94,8 @@ class LastAttention(InferenceAttention):
             kernel = tf.transpose(tf.convert_to_tensor(kernel), [1, 0, 2])
             kernel = tf.reshape(kernel, [-1, count * size])
             found.append(tf.matmul(x, kernel) + tf.convert_to_tensor(bias))
-        return tuple(rows.heads(part, count, size) for part in found)  # type: ignore[return-value]
+        query, key, value = (rows.heads(part, count, size)[0] for part in found)
+        return query, key, value
 
     def first(self, x: Any, rows: InferenceRows) -> Any:
         """What a call gives for the first token of each row, [M, D] -> [B, D].

@@ -94,16 +94,14 @@ class InferenceEncoder(Encoder):
         training: bool | None = None,
         hidden_states: bool = False,
         attentions: bool = False,
-        flat: bool = True,
+        flat: bool | None = True,
+        only_pooled: bool = False,
     ) -> dict[str, Any]:
         """See the class; it is always flat, and gives no hidden states and attentions."""
         ids, mask, types = features_of(inputs)
-        rows = InferenceRows(mask)
-        # a family with other embeddings keeps them
-        if type(self.embeddings) is Embeddings:
-            x = rows.embedded(self.embeddings, ids, types)
-        else:
-            x = rows.enter(self.embeddings(ids, types))
+        rows = InferenceRows.of(mask)
+        self.embeddings.check_length(ids)
+        x = self.embeddings(rows.of_ids(ids), rows.of_ids(types), rows.places())
         for block in self.blocks[:-1]:
             x, _ = block(x, rows=rows)
         last = self.blocks[-1]

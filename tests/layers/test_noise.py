@@ -87,6 +87,18 @@ def test_dropout_is_reproducible_and_scales():
     assert np.array_equal(first(ones, training=False), ones)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_keeps_the_share_it_says(rate):
+    """The mask comes from 16-bit numbers; over many values the mean stays what it was."""
+    ones = np.ones((1000, 1001), np.float32)
+    found = np.asarray(dropout(rate, 3, "a/b")(ones, training=True), np.float64)
+    assert (found == 0).mean() == pytest.approx(rate, abs=0.0015)
+    assert found.mean() == pytest.approx(1, abs=0.003)
+    # neighbours share no fate
+    pairs = (found[:, :-1] == 0) & (found[:, 1:] == 0)
+    assert pairs.mean() == pytest.approx(rate**2, abs=0.0015)
+
+
 def test_seed_for_is_the_same_in_every_process():
     """Python's own hash would differ from run to run."""
     assert seed_for(0, "a") == 1_937_986_849

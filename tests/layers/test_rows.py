@@ -105,7 +105,7 @@ def test_there_and_back():
             np.asarray(rows.leave(tokens)) * mask[:, :, None], padded * mask[:, :, None]
         )
         np.testing.assert_array_equal(rows.first(tokens), padded[:, 0])
-        again = rows.flat(rows.heads(tokens, 3, 4), 12)
+        again = rows.flat(*rows.heads(tokens, 3, 4), 12)
         np.testing.assert_array_equal(again, tokens)
     assert FlatRows.of(mask).enter(padded).shape == (11, 12)
 
@@ -115,9 +115,9 @@ def test_parts_lie_side_by_side():
     padded = np.random.default_rng(0).normal(size=(3, 5, 36)).astype(np.float32)
     for rows in (PaddedRows.of(mask), FlatRows.of(mask)):
         tokens = np.asarray(rows.enter(padded))
-        for part in range(3):
-            alone = rows.heads(tokens[:, part * 12 : part * 12 + 12], 3, 4)
-            np.testing.assert_array_equal(rows.heads(tokens, 3, 4, part, 3), alone)
+        for part, found in enumerate(rows.heads(tokens, 3, 4, 3)):
+            (alone,) = rows.heads(tokens[:, part * 12 : part * 12 + 12], 3, 4)
+            np.testing.assert_array_equal(found, alone)
 
 
 def test_joined_attention():
@@ -139,14 +139,17 @@ def test_joined_attention():
         np.testing.assert_allclose(again, weights, atol=2e-6)
 
 
-def test_gradients_are_those_of_the_padded_layout(encoder):
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_are_those_of_the_padded_layout(training):
+    """In training those of the gathers are written by hand."""
+    encoder = Encoder(CONFIG.replace(dropout=DropoutConfig(0.0, 0.0)), seed=3)
     batch = features([3, 7, 1, 5], 9)
     wanted = np.random.default_rng(2).normal(size=(4, 12)).astype(np.float32)
 
     @tf.function
     def gradients(flat):
         with tf.GradientTape() as tape:
-            out = encoder(batch, flat=flat, training=False)
+            out = encoder(batch, flat=flat, training=training)
             loss = tf.reduce_sum(out["pooled_output"] * wanted)
         found = tape.gradient(loss, [v.value for v in encoder.trainable_variables])
         return [tf.convert_to_tensor(g) for g in found]
@@ -155,6 +158,36 @@ def test_gradients_are_those_of_the_padded_layout(encoder):
         encoder.trainable_variables, gradients(False), gradients(True), strict=True
     ):
         np.testing.assert_allclose(one, other, atol=2e-5, err_msg=variable.path)
+
+
+@pytest.mark.parametrize("lengths", [[3, 7, 1, 5], [4], [2, 2, 2], [1, 1], [6, 1, 4, 3, 2]])
+@pytest.mark.parametrize("flat", [False, True])
+def test_only_pooled_is_the_same_with_less_work(lengths, flat):
+    """The last block computes first tokens alone; answers and gradients are those of the whole."""
+    encoder = Encoder(CONFIG.replace(dropout=DropoutConfig(0.0, 0.0)), seed=3)
+    batch = features(lengths, 9)
+    wanted = np.random.default_rng(2).normal(size=(len(lengths), 12)).astype(np.float32)
+    weights = [v.value for v in encoder.trainable_variables]
+
+    def all_of(**options):
+        with tf.GradientTape() as tape:
+            found = encoder(batch, training=True, **options)
+            loss = tf.reduce_sum(found["pooled_output"] * wanted)
+        gradients = tape.gradient(loss, weights)
+        return sorted(found), [found["pooled_output"], *map(tf.convert_to_tensor, gradients)]
+
+    names, few = all_of(flat=flat, only_pooled=True)
+    assert names == ["pooled_output"]
+    for one, other in zip(few, all_of()[1], strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_rows_without_tokens_are_no_trouble_in_the_padded_layout(encoder):
+    batch = features([3, 2], 4)
+    batch["attention_mask"][1] = 0
+    alone = {name: x[:1] for name, x in batch.items()}
+    both = encoder(batch, only_pooled=True)["pooled_output"]
+    np.testing.assert_allclose(both[:1], encoder(alone)["pooled_output"], atol=5e-6)
 
 
 def test_dropout_works_in_the_flat_layout():
