@@ -89,12 +89,13 @@ class BertAdamW(keras.optimizers.Optimizer):
         pairs = [(g, v) for g, v in zip(grads, into, strict=True) if g is not None]
         if not pairs:
             return
-        dense = [dense_gradient(g, v) for g, v in pairs]
         if keras.backend.backend() == "tensorflow":
-            from kbert.step.tensorflow import sum_over_replicas
+            from kbert.step.tensorflow import summed_gradients
 
-            dense = sum_over_replicas(dense)
-        norm = global_norm(dense)
+            gradients = summed_gradients(pairs)
+        else:
+            gradients = [dense_gradient(g, v) for g, v in pairs]
+        norm = global_norm(gradients)
         alive = ops.isfinite(norm)
         self.bad_steps.assign(ops.where(alive, 0, self.bad_steps + 1))
         self.skipped_steps.assign_add(ops.where(alive, 0, 1))
@@ -110,13 +111,13 @@ class BertAdamW(keras.optimizers.Optimizer):
             step = ops.cast(self.iterations + 1, "float32")
             first, second = 1 - self.beta_1**step, ops.sqrt(1 - self.beta_2**step)
             rate, epsilon = rate * second / first, epsilon * second
-        for gradient, (_, variable) in zip(dense, pairs, strict=True):
+        for gradient, (_, variable) in zip(gradients, pairs, strict=True):
             index = self._get_variable_index(variable)
             scale = self._scales[index]
             self._update(
                 index,
                 variable,
-                _scaled(gradient, factor, alive),
+                dense_gradient(_scaled(gradient, factor, alive), variable),
                 rate * scale,
                 decay * scale if self.decay and self._decays[index] else None,
                 (beta_1, beta_2, epsilon),
@@ -191,7 +192,13 @@ def dense_gradient(gradient: Any, variable: Any) -> Any:
 
 
 def global_norm(gradients: Sequence[Any]) -> Any:
-    """The joint norm of all gradients, a float32 scalar."""
+    """The joint norm of all gradients, a float32 scalar; rows of slices must differ."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # one pass each, where squares and their sum are two
+        halves = [tf.nn.l2_loss(tf.cast(getattr(g, "values", g), tf.float32)) for g in gradients]
+        return tf.sqrt(2 * tf.add_n(halves))
     squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients]
     return ops.sqrt(sum(squares[1:], squares[0]))
 
@@ -201,6 +208,8 @@ def _scaled(gradient: Any, factor: Any, alive: Any) -> Any:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
+        if isinstance(gradient, tf.IndexedSlices):
+            return tf.IndexedSlices(_scaled(gradient.values, factor, alive), gradient.indices)
         # one pass: zero times anything is zero
         return tf.math.multiply_no_nan(gradient, tf.where(alive, factor, 0.0))
     return ops.where(alive, gradient * ops.cast(factor, gradient.dtype), 0.0)

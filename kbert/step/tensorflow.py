@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from kbert.data.batches import Slices
-from kbert.step.optimizers import dense_gradient
+from kbert.step.optimizers import BertAdamW, dense_gradient
 
 Features = dict[str, tf.Tensor]
 
@@ -45,10 +45,12 @@ def train_step(
         size = tf.maximum(sum_over_replicas([tf.stop_gradient(count)])[0], 1e-9)
         loss = total / size
     gradients = tape.gradient(loss, values)
-    gradients = [
-        None if g is None else dense_gradient(g, v)
-        for g, v in zip(gradients, variables, strict=True)
-    ]
+    if not isinstance(model.optimizer, BertAdamW):
+        # others would take the slices of a table's gradient one by one
+        gradients = [
+            None if g is None else dense_gradient(g, v)
+            for g, v in zip(gradients, variables, strict=True)
+        ]
     model.optimizer.apply(gradients, variables)
     return sum_over_replicas([loss])[0], logits
 
@@ -225,6 +227,25 @@ def sum_over_replicas(tensors: Sequence[Any]) -> list[Any]:
     if context is None or context.num_replicas_in_sync == 1:
         return list(tensors)
     return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors)))
+
+
+def summed_gradients(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+    """Gradients summed over replicas: dense, or of a table on one device as slices of unique rows.
+
+    A step sees few rows of a table, and its norm and its clipping need no others.
+    """
+    context = tf.distribute.get_replica_context()
+    alone = context is None or context.num_replicas_in_sync == 1
+    if alone and not is_tpu(tf.distribute.get_strategy()):
+        return [_unique_rows(g) if isinstance(g, tf.IndexedSlices) else g for g, _ in pairs]
+    return sum_over_replicas([dense_gradient(g, v) for g, v in pairs])
+
+
+def _unique_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """The same gradient with the slices of each row summed up."""
+    rows, places = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+    return tf.IndexedSlices(values, rows)
 
 
 def fused_adam(
