@@ -108,7 +108,7 @@ class Encoder(keras.Model):
         """See the class."""
         ids, mask, types = features_of(inputs)
         self.embeddings.check_length(ids)
-        flat = flat_pays() if flat is None else flat
+        flat = flat_pays(mask) if flat is None else flat
         rows = FlatRows.of(mask, training) if flat else PaddedRows.of(mask)
         x = self.embeddings(rows.of_ids(ids), rows.of_ids(types), rows.places(), training=training)
         if isinstance(rows, PaddedRows):

@@ -276,12 +276,18 @@ class FlatRows(_Gathered):
 Rows = PaddedRows | FlatRows | _Gathered
 
 
-def flat_pays() -> bool:
-    """Whether dropping the padding is possible and faster here: TensorFlow on a CPU."""
-    if keras.backend.backend() != "tensorflow":
+def flat_pays(attention_mask: Any) -> bool:
+    """Whether dropping the padding is possible and faster here: TensorFlow's graphs on a CPU.
+
+    Not where the shape is known, as on a TPU and out of graphs; and not where XLA compiles, which
+    takes shapes that follow from data for their bounds and computes something else.
+    """
+    if keras.backend.backend() != "tensorflow" or None not in attention_mask.shape:
         return False
     import tensorflow as tf  # it is there: it computes
+    from tensorflow.python.ops import control_flow_util
 
-    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+    graph = tf.compat.v1.get_default_graph()
+    if control_flow_util.GraphOrParentsInXlaContext(graph):
         return False
     return not tf.config.list_physical_devices("GPU")

@@ -232,13 +232,18 @@ def sum_over_replicas(tensors: Sequence[Any]) -> list[Any]:
 def summed_gradients(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
     """Gradients summed over replicas: dense, or of a table on one device as slices of unique rows.
 
-    A step sees few rows of a table, and its norm and its clipping need no others.
+    A step sees few rows of a table, and its norm and its clipping need no others. How many is
+    not known before, so where all shapes are known, as on a TPU, they are dense too.
     """
     context = tf.distribute.get_replica_context()
-    alone = context is None or context.num_replicas_in_sync == 1
-    if alone and not is_tpu(tf.distribute.get_strategy()):
-        return [_unique_rows(g) if isinstance(g, tf.IndexedSlices) else g for g, _ in pairs]
-    return sum_over_replicas([dense_gradient(g, v) for g, v in pairs])
+    if context is not None and context.num_replicas_in_sync > 1:
+        return sum_over_replicas([dense_gradient(g, v) for g, v in pairs])
+    return [
+        _unique_rows(g)
+        if isinstance(g, tf.IndexedSlices) and not g.values.shape.is_fully_defined()
+        else dense_gradient(g, v)
+        for g, v in pairs
+    ]
 
 
 def _unique_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:

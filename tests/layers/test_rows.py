@@ -8,7 +8,7 @@ import tensorflow as tf
 from kbert.config import AttentionConfig, DropoutConfig, EmbeddingConfig, EncoderConfig
 from kbert.encoder import Encoder
 from kbert.layers.attention import JoinedAttention, SelfAttention
-from kbert.layers.rows import HIDDEN, FlatRows, PaddedRows
+from kbert.layers.rows import HIDDEN, FlatRows, PaddedRows, flat_pays
 
 CONFIG = EncoderConfig(
     family="bert",
@@ -180,6 +180,31 @@ def test_only_pooled_is_the_same_with_less_work(lengths, flat):
     assert names == ["pooled_output"]
     for one, other in zip(few, all_of()[1], strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_where_padding_is_dropped_by_itself(encoder):
+    """In a graph of unknown shapes; not where shapes are known, nor where XLA compiles."""
+    batch = {name: tf.constant(x) for name, x in features([3, 7, 1], 9).items()}
+    found = {}
+
+    def ask(name, spec=None, **options):
+        def one(inputs):
+            found[name] = flat_pays(inputs["attention_mask"])
+            return encoder(inputs, flat=None, training=False)["pooled_output"]
+
+        specs = {key: spec for key in batch} if spec is not None else None
+        return tf.function(one, input_signature=[specs] if specs else None, **options)(batch)
+
+    unknown = tf.TensorSpec([None, None], tf.int32)
+    answers = [
+        ask("unknown", unknown),
+        ask("xla", unknown, jit_compile=True),
+        ask("static"),
+        encoder(batch, flat=None)["pooled_output"],
+    ]
+    assert found == {"unknown": True, "xla": False, "static": False}
+    for answer in answers:
+        np.testing.assert_allclose(answer, encoder(batch)["pooled_output"], atol=5e-6)
 
 
 def test_rows_without_tokens_are_no_trouble_in_the_padded_layout(encoder):
