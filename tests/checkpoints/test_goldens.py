@@ -42,7 +42,7 @@ def on_jax(goldens, scratch, *names):
 
 
 def test_on_jax(goldens, tmp_path):
-    on_jax(goldens, tmp_path, "tf1/bert", "tf2/pretrainer")
+    on_jax(goldens, tmp_path, "tf2/pretrainer")
 
 
 @pytest.mark.slow
