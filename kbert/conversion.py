@@ -70,10 +70,21 @@ class Converted:
     official: dict[str, float] | None = None
 
 
-class _Model:
-    """An encoder with the heads that a checkpoint has, filled from it."""
+class Filled:
+    """An encoder with the heads that a checkpoint has, filled from it.
 
-    def __init__(self, checkpoint: Checkpoint, config: EncoderConfig, allowed: Sequence[str]):
+    Attributes:
+        encoder, heads: the layers; heads by their names.
+        weights: kbert name -> variable, of all of them.
+        report: what became of every weight.
+
+    Raises:
+        BadInput: a weight is missing that `allowed` does not name.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, config: EncoderConfig, allowed: Sequence[str] = ()
+    ) -> None:
         self.encoder = Encoder(config)
         self.heads = {head.name: head for head in _heads(checkpoint, config)}
         self.weights = {v.path: v for v in self.encoder.weights}
@@ -94,7 +105,10 @@ class _Model:
         self.report.activation = activation_in_words(config.hidden_act)
 
     def outputs(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Hidden states, the pooled vector and every head's logits, as arrays."""
+        """What all of it computes: `hidden_states` [L+1, B, T, D], `pooled_output`, each head's.
+
+        `span` is [2, B, T], its starts and ends.
+        """
         out = self.encoder(inputs, hidden_states=True)
         found = {"hidden_states": ops.stack(out["hidden_states"])}
         vectors = out["sequence_output"]
@@ -165,11 +179,11 @@ def convert(
     if not config.pooler and (format != "huggingface" or not _heads(checkpoint, config)):
         # others would make one up, as their encoder always has it
         config = config.replace(pooler=True)
-    model = _Model(checkpoint, config, allow_missing)
+    model = Filled(checkpoint, config, allow_missing)
     before = model
     if activation and activation != config.hidden_act:
         config = config.replace(hidden_act=activation)
-        model = _Model(checkpoint, config, allow_missing)
+        model = Filled(checkpoint, config, allow_missing)
         model.report.notes.append(
             f"--activation={activation} in place of {before.encoder.config.hidden_act}"
         )
@@ -179,7 +193,7 @@ def convert(
         left_out = kind.write(folder, content)
         _carry(checkpoint.directory / bundle.SETTINGS, folder)
         again = open_checkpoint(folder)
-        written = _Model(again, again.config.replace(pooler=config.pooler), ())
+        written = Filled(again, again.config.replace(pooler=config.pooler), ())
         _same_bits(model.weights, written.weights, str(target))
         inputs = _inputs(config)
         differences = _largest(before.outputs(inputs), written.outputs(inputs))
@@ -205,7 +219,7 @@ def _format(name: str) -> Format:
     return registry.get("format", name)
 
 
-def _content(checkpoint: Checkpoint, config: EncoderConfig, model: _Model) -> Content:
+def _content(checkpoint: Checkpoint, config: EncoderConfig, model: Filled) -> Content:
     family, heads = checkpoint.family, frozenset(model.heads)
     listed = checkpoint.architectures()
     if not listed and _TASKS.get(heads) in family.architectures:
@@ -260,7 +274,7 @@ def _largest(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, float]
 
 
 def _official(
-    content: Content, written: _Model, inputs: Mapping[str, np.ndarray], python: str
+    content: Content, written: Filled, inputs: Mapping[str, np.ndarray], python: str
 ) -> dict[str, float]:
     """Differences from Model Garden's encoder, which restores the weights in a subprocess.
 

@@ -28,7 +28,7 @@ def test_the_formats():
 def bits(path) -> dict[str, tuple]:
     """Weight -> shape and bytes, by its name in kbert and in kbert's own shape."""
     checkpoint = open_checkpoint(path)
-    model = conversion._Model(checkpoint, checkpoint.config, ())
+    model = conversion.Filled(checkpoint, checkpoint.config, ())
     return {k: (tuple(v.shape), np.asarray(v).tobytes()) for k, v in model.weights.items()}
 
 
