@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import math
 import os
@@ -10,7 +12,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +33,7 @@ from kbert.checkpoints.names import Report
 from kbert.config import ACTIVATIONS, EncoderConfig
 from kbert.encoder import Encoder
 from kbert.errors import BadInput, nearest
-from kbert.files import whole_directory
+from kbert.files import check_place, whole_directory, write_whole
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence, Span
 
 # the class of transformers that a set of heads makes, by the task that a family lists it under
@@ -154,7 +157,8 @@ def convert(
 
     Args:
         source: a checkpoint of any format.
-        target: a directory that is not there yet, or is empty.
+        target: a directory that is not there yet, or is empty; for tf1 also the name of a zip,
+            as Google's releases are.
         format: a name from `kbert.checkpoints.checkpoint.writable()`.
         allow_missing: beginnings of kbert weight names that the source may lack; they get the
             values that a new encoder of seed 0 has.
@@ -170,6 +174,10 @@ def convert(
     place = pathlib.Path(target)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise BadInput(f"{target}: is there already; give a new directory")
+    if place.suffix == ".zip":
+        if format != "tf1":
+            raise BadInput(f"{target}: only --format=tf1 is written as a zip; give a directory")
+        check_place(place)
     if activation and activation not in ACTIVATIONS:
         raise BadInput(f"--activation: unknown {activation!r}{nearest(activation, ACTIVATIONS)}")
     if verify not in ("", "official"):
@@ -189,7 +197,7 @@ def convert(
         )
     content = _content(checkpoint, config, model)
     kind.check(content)
-    with whole_directory(place) as folder:
+    with _room(place) as folder:
         left_out = kind.write(folder, content)
         _carry(checkpoint.directory / bundle.SETTINGS, folder)
         again = open_checkpoint(folder)
@@ -211,6 +219,23 @@ def convert(
         differences,
         official,
     )
+
+
+@contextlib.contextmanager
+def _room(place: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill, which becomes the directory or the zip when the block ends."""
+    if place.suffix != ".zip":
+        with whole_directory(place) as folder:
+            yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="kbert-") as name:
+        folder = pathlib.Path(name)
+        yield folder
+        raw = io.BytesIO()
+        with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.iterdir()):
+                archive.write(path, f"{place.stem}/{path.name}")
+        write_whole(place, raw.getvalue())
 
 
 def _format(name: str) -> Format:
