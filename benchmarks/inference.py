@@ -343,14 +343,15 @@ def make_base(model: str, target: str) -> None:
 
 
 def exported(model: str, base: str) -> dict[str, str]:
-    """Variant -> path of an export; what is there is not written again."""
-    if not os.path.isdir(base):
-        command = [sys.executable, "-m", "kbert", "export", f"--model={model}", f"--target={base}"]
-        command.append(f"--variants={','.join(VARIANTS)}")
+    """Variant -> path of an export; what is there is not written again.
+
+    Each in a process of its own: writing constants takes many times their size of memory.
+    """
+    for variant in VARIANTS if not os.path.isdir(base) else ():
+        command = [sys.executable, "-m", "kbert", "export", f"--model={model}"]
+        command += [f"--target={base}/{variant}", f"--variants={variant}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return {
-        name: os.path.join(base, *([] if name == VARIANTS[0] else [name]), "1") for name in VARIANTS
-    }
+    return {variant: os.path.join(base, variant, "1") for variant in VARIANTS}
 
 
 def weight(path: str) -> float:
