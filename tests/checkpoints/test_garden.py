@@ -195,9 +195,9 @@ def test_a_name_that_two_variables_have(tmp_path):
     """Which of them would be meant is not guessed."""
     module = tf.Module()
     module.held = [tf.Variable([float(k)], name=name) for k, name in enumerate("aab")]
-    tf.train.Checkpoint(root=module).write(str(tmp_path / "ckpt"))
+    tf.train.Checkpoint(it=module).write(str(tmp_path / "ckpt"))
     bundle = TensorBundle(tmp_path / "ckpt")
-    assert bundle.full_names() == {"b": "root/held/2/.ATTRIBUTES/VARIABLE_VALUE"}
+    assert bundle.full_names() == {"b": "it/held/2/.ATTRIBUTES/VARIABLE_VALUE"}
 
 
 def test_optimizer_and_counters_are_left_aside(tmp_path):
