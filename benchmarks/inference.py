@@ -26,6 +26,7 @@ import datetime
 import importlib.metadata
 import importlib.util
 import json
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -49,6 +50,12 @@ NAMES = {
     "onnx": "ONNX Runtime fp32",
     "onnx-int8": "ONNX Runtime int8",
     "sdpa": "torch fp32",
+}
+# export -> whom it stands beside
+PAIRS = {
+    "float32": ("onnx",),
+    "bfloat16": ("onnx", "bf16", "int8", "onnx-int8"),
+    "int8": ("int8", "onnx-int8"),
 }
 # (export, peer, order) -> how many times faster it has to be
 BARS = {
@@ -101,9 +108,10 @@ class Side:
         self.peak = found["peak_rss_mb"]
         first = next(iter(found["exports"].values()))["labels"]
         for name, figures in found["exports"].items():
-            for order in ("file", "sorted"):
+            passes_of = {"file": texts, "sorted": texts, "single_cpu": texts[:single]}
+            for order, rows in passes_of.items():
                 for clock, kept in (("cpu", self.cpu), ("wall", self.wall)):
-                    rates = [len(texts) / seconds[clock] for seconds in figures[order]]
+                    rates = [len(rows) / seconds[clock] for seconds in figures[order]]
                     kept.setdefault((name, order), []).extend(rates)
             self.single.setdefault(name, []).extend(figures["single_ms"])
             pairs = zip(figures["labels"], first, strict=True)
@@ -120,11 +128,16 @@ class Side:
         single: int = 1,
         passes: int = 2,
     ) -> None:
-        """Runs the peer's script once; its first backend should be a float32 one."""
+        """Runs the peer's script once; its first backend should be a float32 one.
+
+        Args:
+            order: "file", "sorted", or "single_cpu", batches of one.
+        """
         with tempfile.NamedTemporaryFile(suffix=".json") as out:
             command = [python, str(SCRIPT), data, f"--model={model}", f"--threads={threads}"]
             command += ["--backends", *backends, f"--repeat={passes}", f"--single={single}"]
             command += [f"--json_out={out.name}"] + ["--sort"] * (order == "sorted")
+            command += ["--batch=1"] * (order == "single_cpu")
             done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             if done.returncode:
                 raise SystemExit(done.stderr.decode()[-2000:])
@@ -186,15 +199,17 @@ def compared(
     backends = ["onnx", "bf16", "int8"] if small else ["onnx", "bf16", "int8", "onnx-int8"]
     single = options.single // 4 if small else options.single
     mine, peer = Side(), Side()
+    _, few = sentences(single, folder)
     for _ in range(rounds):
         mine.kbert(exports, texts, single=single)
         for order in ("file", "sorted"):
             alone = single if order == "file" else 1
             peer.peer(options.peer_python, model, data, backends, order, single=alone)
+        peer.peer(options.peer_python, model, few, ["onnx", "bf16"], "single_cpu")
     rows = []
     for order, shown in (("file", "order of the file"), ("sorted", "sorted by length")):
         for name in VARIANTS:
-            for other in backends:
+            for other in (other for other in PAIRS[name] if other in backends):
                 what = f"{title}, {name}, batch 32, {shown}"
                 rows.append(
                     row(
@@ -207,10 +222,17 @@ def compared(
                     )
                 )
     for name in VARIANTS:
-        for other in backends:
+        for other in (other for other in PAIRS[name] if other in backends):
             bar = 1.0 if name == "bfloat16" and other in ("onnx", "bf16") else None
             what, unit = f"{title}, {name}, one text, p50", "ms"
             rows.append(row(what, mine.single[name], peer.single[other], NAMES[other], unit, bar))
+    for name in ("float32", "bfloat16"):
+        for other in ("onnx", "bf16"):
+            rates = mine.cpu[name, "single_cpu"], peer.cpu[other, "single_cpu"]
+            times = [[1000 / rate for rate in side] for side in rates]
+            bar = 1.0 if name == "bfloat16" else None
+            what, unit = f"{title}, {name}, one text, mean", "CPU-ms"
+            rows.append(row(what, times[0], times[1], NAMES[other], unit, bar))
     sizes = {name: [weight(path)] for name, path in exports.items()}
     what = f"{title}, int8, bytes on disk against the float32 export"
     rows.append(row(what, sizes["int8"], sizes["float32"], "kbert float32", "MB", 1 / 0.3))
@@ -252,7 +274,7 @@ def row(
     bar: float | None,
 ) -> dict[str, Any]:
     """One line of the table; the best of each side counts."""
-    best = min if unit in ("ms", "MB", "%") else max
+    best = min if unit in ("ms", "CPU-ms", "MB", "%") else max
     kbert, peer = best(mine), best(others)
     if best is max:
         ratio = kbert / peer
@@ -302,26 +324,34 @@ def finetuned(folder: str) -> str:
 
 def of_base_size(model: str, folder: str) -> str:
     """A BERT-base of random weights with the vocabulary of `model`; its directory."""
+    target = os.path.join(folder, "base")
+    # in a process of its own, as that of `exported`: a child is born with its parent's peak memory
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(make_base, (model, target))
+    return target
+
+
+def make_base(model: str, target: str) -> None:
+    """Writes it."""
     import kbert
     from kbert.model import TextModel
 
     small = kbert.load(model)
     encoder = kbert.Encoder(kbert.shapes()["bert_base_uncased"])
     made = TextModel(encoder, small.task, small.labels, small.tokenizer, max_length=128)
-    made.save(os.path.join(folder, "base"))
-    return os.path.join(folder, "base")
+    made.save(target)
 
 
 def exported(model: str, base: str) -> dict[str, str]:
-    """Variant -> path of an export; what is there is not written again."""
-    import kbert
-    from kbert.savedmodel.export import export_all
+    """Variant -> path of an export; what is there is not written again.
 
-    paths = {name: os.path.join(base, name, "1") for name in VARIANTS}
-    paths[VARIANTS[0]] = os.path.join(base, "1")
-    if not os.path.isdir(base):
-        export_all(kbert.load(model), base, VARIANTS)
-    return paths
+    Each in a process of its own: writing constants takes many times their size of memory.
+    """
+    for variant in VARIANTS if not os.path.isdir(base) else ():
+        command = [sys.executable, "-m", "kbert", "export", f"--model={model}"]
+        command += [f"--target={base}/{variant}", f"--variants={variant}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return {variant: os.path.join(base, variant, "1") for variant in VARIANTS}
 
 
 def weight(path: str) -> float:

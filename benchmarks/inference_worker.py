@@ -3,8 +3,8 @@
 Reads one JSON object from standard input: `exports` (name -> path), `texts`, `batch`, `single`
 (how many texts are also asked alone), `rounds`, `threads`. Every export is loaded in a session, as
 a server does, answers everything once, and is then timed turn by turn with the others. Writes one
-JSON object: by name the CPU and wall seconds of each pass, the median milliseconds of one text,
-the labels; and the peak memory of the process.
+JSON object: by name the CPU and wall seconds of each pass, over the texts alone too, the median
+milliseconds of one text, the labels; and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ def main() -> None:
         for order, rows in orders.items()
     }
     singles = texts[: given["single"]]
-    threads = Threads(given["threads"], given["threads"])
+    # -1: one thread alone runs ops where it is, as the peers do, and hands none to another
+    threads = Threads(given["threads"], -1 if given["threads"] == 1 else given["threads"])
     models = {name: LoadedModel(path, 1, threads) for name, path in given["exports"].items()}
     found: dict[str, Any] = {
-        name: {"file": [], "sorted": [], "single_ms": [], "labels": []} for name in models
+        name: {"file": [], "sorted": [], "single_ms": [], "single_cpu": [], "labels": []}
+        for name in models
     }
     for name, model in models.items():  # the first requests of each shape are slow
         for batch in batches["file"]:
@@ -61,13 +63,15 @@ def main() -> None:
                     asked(model, batch)
                 cpu, wall = time.process_time() - start[0], time.perf_counter() - start[1]
                 found[name][order].append({"cpu": cpu, "wall": wall})
-            spent = []
+            spent, cpu = [], time.process_time()
             for text in singles:
                 begin = time.perf_counter()
                 asked(model, [text])
                 spent.append(time.perf_counter() - begin)
             if spent:
                 found[name]["single_ms"].append(1000 * statistics.median(spent))
+                cpu = time.process_time() - cpu
+                found[name]["single_cpu"].append({"cpu": cpu, "wall": sum(spent)})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"exports": found, "peak_rss_mb": round(peak, 1)}))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import math
 import os
@@ -10,7 +12,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +33,7 @@ from kbert.checkpoints.names import Report
 from kbert.config import ACTIVATIONS, EncoderConfig
 from kbert.encoder import Encoder
 from kbert.errors import BadInput, nearest
-from kbert.files import whole_directory
+from kbert.files import check_place, whole_directory, write_whole
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence, Span
 
 # the class of transformers that a set of heads makes, by the task that a family lists it under
@@ -70,10 +73,21 @@ class Converted:
     official: dict[str, float] | None = None
 
 
-class _Model:
-    """An encoder with the heads that a checkpoint has, filled from it."""
+class Filled:
+    """An encoder with the heads that a checkpoint has, filled from it.
 
-    def __init__(self, checkpoint: Checkpoint, config: EncoderConfig, allowed: Sequence[str]):
+    Attributes:
+        encoder, heads: the layers; heads by their names.
+        weights: kbert name -> variable, of all of them.
+        report: what became of every weight.
+
+    Raises:
+        BadInput: a weight is missing that `allowed` does not name.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, config: EncoderConfig, allowed: Sequence[str] = ()
+    ) -> None:
         self.encoder = Encoder(config)
         self.heads = {head.name: head for head in _heads(checkpoint, config)}
         self.weights = {v.path: v for v in self.encoder.weights}
@@ -94,7 +108,10 @@ class _Model:
         self.report.activation = activation_in_words(config.hidden_act)
 
     def outputs(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Hidden states, the pooled vector and every head's logits, as arrays."""
+        """What all of it computes: `hidden_states` [L+1, B, T, D], `pooled_output`, each head's.
+
+        `span` is [2, B, T], its starts and ends.
+        """
         out = self.encoder(inputs, hidden_states=True)
         found = {"hidden_states": ops.stack(out["hidden_states"])}
         vectors = out["sequence_output"]
@@ -140,7 +157,8 @@ def convert(
 
     Args:
         source: a checkpoint of any format.
-        target: a directory that is not there yet, or is empty.
+        target: a directory that is not there yet, or is empty; for tf1 also the name of a zip,
+            as Google's releases are.
         format: a name from `kbert.checkpoints.checkpoint.writable()`.
         allow_missing: beginnings of kbert weight names that the source may lack; they get the
             values that a new encoder of seed 0 has.
@@ -156,6 +174,10 @@ def convert(
     place = pathlib.Path(target)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise BadInput(f"{target}: is there already; give a new directory")
+    if place.suffix == ".zip":
+        if format != "tf1":
+            raise BadInput(f"{target}: only --format=tf1 is written as a zip; give a directory")
+        check_place(place)
     if activation and activation not in ACTIVATIONS:
         raise BadInput(f"--activation: unknown {activation!r}{nearest(activation, ACTIVATIONS)}")
     if verify not in ("", "official"):
@@ -165,21 +187,21 @@ def convert(
     if not config.pooler and (format != "huggingface" or not _heads(checkpoint, config)):
         # others would make one up, as their encoder always has it
         config = config.replace(pooler=True)
-    model = _Model(checkpoint, config, allow_missing)
+    model = Filled(checkpoint, config, allow_missing)
     before = model
     if activation and activation != config.hidden_act:
         config = config.replace(hidden_act=activation)
-        model = _Model(checkpoint, config, allow_missing)
+        model = Filled(checkpoint, config, allow_missing)
         model.report.notes.append(
             f"--activation={activation} in place of {before.encoder.config.hidden_act}"
         )
     content = _content(checkpoint, config, model)
     kind.check(content)
-    with whole_directory(place) as folder:
+    with _room(place) as folder:
         left_out = kind.write(folder, content)
         _carry(checkpoint.directory / bundle.SETTINGS, folder)
         again = open_checkpoint(folder)
-        written = _Model(again, again.config.replace(pooler=config.pooler), ())
+        written = Filled(again, again.config.replace(pooler=config.pooler), ())
         _same_bits(model.weights, written.weights, str(target))
         inputs = _inputs(config)
         differences = _largest(before.outputs(inputs), written.outputs(inputs))
@@ -199,13 +221,30 @@ def convert(
     )
 
 
+@contextlib.contextmanager
+def _room(place: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill, which becomes the directory or the zip when the block ends."""
+    if place.suffix != ".zip":
+        with whole_directory(place) as folder:
+            yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="kbert-") as name:
+        folder = pathlib.Path(name)
+        yield folder
+        raw = io.BytesIO()
+        with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.iterdir()):
+                archive.write(path, f"{place.stem}/{path.name}")
+        write_whole(place, raw.getvalue())
+
+
 def _format(name: str) -> Format:
     if name not in writable():
         raise BadInput(f"--format: cannot write {name!r}{nearest(name, writable())}")
     return registry.get("format", name)
 
 
-def _content(checkpoint: Checkpoint, config: EncoderConfig, model: _Model) -> Content:
+def _content(checkpoint: Checkpoint, config: EncoderConfig, model: Filled) -> Content:
     family, heads = checkpoint.family, frozenset(model.heads)
     listed = checkpoint.architectures()
     if not listed and _TASKS.get(heads) in family.architectures:
@@ -260,7 +299,7 @@ def _largest(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, float]
 
 
 def _official(
-    content: Content, written: _Model, inputs: Mapping[str, np.ndarray], python: str
+    content: Content, written: Filled, inputs: Mapping[str, np.ndarray], python: str
 ) -> dict[str, float]:
     """Differences from Model Garden's encoder, which restores the weights in a subprocess.
 

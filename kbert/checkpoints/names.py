@@ -97,6 +97,29 @@ def expand(name_map: NameMap, layers: int) -> Iterator[tuple[str, str, str | Non
             yield _PLACE.sub(number, theirs), _PLACE.sub(number, ours), transform
 
 
+# the same few maps are asked for by every checkpoint that is opened
+@functools.lru_cache(maxsize=128)
+def _mapping(layout: Layout, prefix: str, layers: int) -> Mapping[str, tuple[str, str | None]]:
+    found = {
+        f"encoder/{ours}": (prefix + theirs, transform)
+        for theirs, ours, transform in expand(layout.encoder, layers)
+    }
+    for theirs, ours, transform in expand(layout.heads, layers):
+        found[ours] = (theirs, transform)
+    return found
+
+
+@functools.lru_cache(maxsize=128)
+def _choices(
+    layout: Layout, prefix: str, layers: int
+) -> Mapping[str, list[tuple[str, str | None]]]:
+    found = {ours: [entry] for ours, entry in _mapping(layout, prefix, layers).items()}
+    for theirs, ours, transform in expand(layout.aliases, layers):
+        start = prefix if ours.startswith("encoder/") else ""
+        found.setdefault(ours, []).append((start + theirs, transform))
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Binding:
     """One layout of a family made concrete: for one file, or for what is to be written.
@@ -117,24 +140,14 @@ class Binding:
     said_by: str = "config.json"
 
     @functools.cached_property
-    def mapping(self) -> dict[str, tuple[str, str | None]]:
+    def mapping(self) -> Mapping[str, tuple[str, str | None]]:
         """Names in kbert -> (foreign name, transform), heads included."""
-        found = {
-            f"encoder/{ours}": (self.prefix + theirs, transform)
-            for theirs, ours, transform in expand(self.layout.encoder, self.layers)
-        }
-        for theirs, ours, transform in expand(self.layout.heads, self.layers):
-            found[ours] = (theirs, transform)
-        return found
+        return _mapping(self.layout, self.prefix, self.layers)
 
     @functools.cached_property
-    def choices(self) -> dict[str, list[tuple[str, str | None]]]:
+    def choices(self) -> Mapping[str, list[tuple[str, str | None]]]:
         """Names in kbert -> all that a file may have for them, the first choice first."""
-        found = {ours: [entry] for ours, entry in self.mapping.items()}
-        for theirs, ours, transform in expand(self.layout.aliases, self.layers):
-            prefix = self.prefix if ours.startswith("encoder/") else ""
-            found.setdefault(ours, []).append((prefix + theirs, transform))
-        return found
+        return _choices(self.layout, self.prefix, self.layers)
 
     @functools.cached_property
     def ignored(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import pathlib
 import re
@@ -27,6 +28,9 @@ def find_prefix(path: pathlib.Path) -> pathlib.Path | None:
     """
     if path.is_dir():
         found = sorted(file.with_suffix("") for file in path.glob("*.index"))
+        if len(found) > 1:
+            # others call their files so too
+            found = [prefix for prefix in found if _parts(prefix)]
         if len(found) <= 1:
             return found[0] if found else None
         state = path / "checkpoint"
@@ -69,7 +73,7 @@ class TensorBundle:
         import tensorflow as tf
 
         self.prefix, self._shown = prefix, shown or str(prefix)
-        parts = sorted(prefix.parent.glob(f"{_escaped(prefix.name)}.data-?????-of-?????"))
+        parts = _parts(prefix)
         if not parts:
             raise BadInput(f"{self._shown}: no {prefix.name}.data-00000-of-00001 beside the index")
         expected = int(parts[0].name[-5:])
@@ -108,7 +112,10 @@ class TensorBundle:
             raise BadInput(f"{self._shown}: {key}: cannot be read: {_line(error)}") from None
 
     def full_names(self) -> dict[str, str]:
-        """Name that a variable had -> its key, by the object graph; empty if there is none."""
+        """Name that a variable had -> its key, by the object graph; empty if there is none.
+
+        A name that several had is left out.
+        """
         from google.protobuf.message import DecodeError
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
@@ -119,16 +126,17 @@ class TensorBundle:
             graph.ParseFromString(self.tensor(GRAPH))
         except (DecodeError, TypeError):
             raise BadInput(f"{self._shown}: its object graph cannot be read") from None
-        return {
-            value.full_name: value.checkpoint_key
-            for node in graph.nodes
-            for value in node.attributes
-            if value.full_name and value.checkpoint_key in self.shapes
-        }
+        keys: dict[str, set[str]] = {}
+        for node in graph.nodes:
+            for value in node.attributes:
+                if value.full_name and value.checkpoint_key in self.shapes:
+                    keys.setdefault(value.full_name, set()).add(value.checkpoint_key)
+        return {name: found.pop() for name, found in keys.items() if len(found) == 1}
 
 
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", name)
+def _parts(prefix: pathlib.Path) -> list[pathlib.Path]:
+    """The files that hold a checkpoint's numbers."""
+    return sorted(prefix.parent.glob(f"{glob.escape(prefix.name)}.data-?????-of-?????"))
 
 
 def _line(error: Exception) -> str:

@@ -22,7 +22,9 @@ from kbert.commands import _flags
 
 def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("source", "", "Checkpoint to read.", flag_values=values)
-    flags.DEFINE_string("target", "", "New directory to write.", flag_values=values)
+    flags.DEFINE_string(
+        "target", "", "New directory to write; for tf1 also a .zip.", flag_values=values
+    )
     flags.DEFINE_string("format", "huggingface", "huggingface, tf1 or garden.", flag_values=values)
     flags.DEFINE_list(
         "allow_missing",

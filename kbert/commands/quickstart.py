@@ -82,7 +82,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
             baseline.
     """
     from kbert.checkpoints import hub
-    from kbert.checkpoints.formats.huggingface import family_of
+    from kbert.checkpoints.checkpoint import open_checkpoint
     from kbert.commands import evaluate, finetune
     from kbert.data.table import read_table
     from kbert.train.recipe import Recipe
@@ -98,7 +98,7 @@ def quickstart(folder: pathlib.Path, model: str = "") -> str:
     check_folder(folder)
     finetune.check_output(folder / "run", recipe)
     if model:
-        family_of(hub.fetch(recipe.model.model))  # before anything is written
+        open_checkpoint(recipe.model.model)  # before anything is written
     write_data(folder / "data")
     _flags.start(deterministic=recipe.run.deterministic)
     gold = read_table(dev).column("label")

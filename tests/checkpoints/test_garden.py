@@ -16,6 +16,7 @@ from kbert import registry
 from kbert.checkpoints.checkpoint import Content, open_checkpoint
 from kbert.checkpoints.names import Binding, write
 from kbert.checkpoints.object_graph import write_objects
+from kbert.checkpoints.tensor_bundle import TensorBundle
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence, Span
 
@@ -188,6 +189,15 @@ def test_names_of_variables(tmp_path):
     checkpoint = open_checkpoint(tmp_path)
     assert checkpoint.binding.layout.name == "variables"
     filled(checkpoint, given)
+
+
+def test_a_name_that_two_variables_have(tmp_path):
+    """Which of them would be meant is not guessed."""
+    module = tf.Module()
+    module.held = [tf.Variable([float(k)], name=name) for k, name in enumerate("aab")]
+    tf.train.Checkpoint(it=module).write(str(tmp_path / "ckpt"))
+    bundle = TensorBundle(tmp_path / "ckpt")
+    assert bundle.full_names() == {"b": "it/held/2/.ATTRIBUTES/VARIABLE_VALUE"}
 
 
 def test_optimizer_and_counters_are_left_aside(tmp_path):

@@ -126,6 +126,14 @@ def test_several_checkpoints(copy):
     assert open_checkpoint(copy).format == "tf1"
 
 
+def test_an_index_of_something_else(goldens, tmp_path):
+    """Libraries for search call their files so; the directory is one of Hugging Face's."""
+    folder = pathlib.Path(shutil.copytree(goldens / "models" / "bert-model", tmp_path / "m"))
+    for name in ("a.index", "b.index"):
+        (folder / name).write_bytes(b"IxFI")
+    assert open_checkpoint(folder).format == "huggingface"
+
+
 @pytest.mark.parametrize(
     ("entries", "lower"),
     [(["the", "##s", "London"], False), (["the", "##s", "london", "[UNK]"], True)],

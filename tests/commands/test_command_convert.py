@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_the_formats():
 def bits(path) -> dict[str, tuple]:
     """Weight -> shape and bytes, by its name in kbert and in kbert's own shape."""
     checkpoint = open_checkpoint(path)
-    model = conversion._Model(checkpoint, checkpoint.config, ())
+    model = conversion.Filled(checkpoint, checkpoint.config, ())
     return {k: (tuple(v.shape), np.asarray(v).tobytes()) for k, v in model.weights.items()}
 
 
@@ -126,6 +127,18 @@ def test_a_classifier_answers_the_same(tiny_classifier, tmp_path):
         assert bundle.read_settings(tmp_path / name) == bundle.read_settings(tiny_classifier)
 
 
+def test_a_zip_as_google_has_it(goldens, tmp_path):
+    source = goldens / "tf1" / "bert"
+    convert(source, tmp_path / "uncased_L-2.zip", "tf1")
+    assert [p.name for p in tmp_path.iterdir()] == ["uncased_L-2.zip"]
+    with zipfile.ZipFile(tmp_path / "uncased_L-2.zip") as archive:
+        names = archive.namelist()
+        config = json.loads(archive.read("uncased_L-2/bert_config.json"))
+    assert {f"uncased_L-2/{name}" for name in ("vocab.txt", "bert_model.ckpt.index")} < set(names)
+    assert config == json.loads((source / "bert_config.json").read_text())
+    assert bits(tmp_path / "uncased_L-2.zip") == bits(source)
+
+
 # What is refused -------------------------------------------------------------------------
 
 
@@ -162,7 +175,10 @@ def test_random_weights_need_a_word(refused, goldens, tmp_path):
 
 def test_usage(refused, goldens, tmp_path):
     source, target = f"--source={goldens}/tf1/bert", f"--target={tmp_path}/out"
-    assert refused(source, code=2) == "--target is missing: New directory to write."
+    assert (
+        refused(source, code=2)
+        == "--target is missing: New directory to write; for tf1 also a .zip."
+    )
     assert refused(target, code=2) == "--source is missing: Checkpoint to read."
     assert refused(source, target, "--format=tf2") == (
         "--format: cannot write 'tf2'; did you mean 'tf1'?"
@@ -175,6 +191,12 @@ def test_usage(refused, goldens, tmp_path):
     )
     assert refused(source, target, "--verify=offical") == (
         "--verify: unknown 'offical'; did you mean 'official'?"
+    )
+    assert refused(source, f"--target={tmp_path}/a.zip", "--format=garden") == (
+        f"{tmp_path}/a.zip: only --format=tf1 is written as a zip; give a directory"
+    )
+    assert refused(source, f"--target={tmp_path}/no/a.zip", "--format=tf1") == (
+        f"{tmp_path}/no/a.zip: no directory {tmp_path}/no to write it to"
     )
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "a").write_text("x")

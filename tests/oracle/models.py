@@ -4,7 +4,7 @@ import numpy as np
 
 import kbert
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
-from kbert.conversion import _Model
+from kbert.conversion import Filled
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence, Span
 
 HEADS = {"masked_lm": MaskedLM, "next_sentence": NextSentence, "span": Span}
@@ -62,7 +62,7 @@ def weights_of(config, seed, *heads) -> dict:
 
 def answers(checkpoint, inputs) -> dict[str, np.ndarray]:
     """What kbert computes, every head of the checkpoint included."""
-    found = _Model(checkpoint, checkpoint.config, ()).outputs(inputs)
+    found = Filled(checkpoint, checkpoint.config, ()).outputs(inputs)
     found["sequence_output"] = found.pop("hidden_states")[-1]
     return found
 
