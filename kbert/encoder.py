@@ -46,7 +46,8 @@ class Encoder(keras.Model):
         [B, N, T, T] float32. What they hold at padding means nothing.
 
     Raises:
-        BadInput: an input is missing, has another rank, or T is above max_position_embeddings.
+        BadInput: an input is missing, has another rank, or T is above max_position_embeddings;
+            `only_pooled` without a pooler.
 
     Example:
         >>> import kbert, numpy as np
@@ -114,6 +115,8 @@ class Encoder(keras.Model):
         if isinstance(rows, PaddedRows):
             x = rows.enter(x)
         if only_pooled:
+            if self.pooler is None:
+                raise BadInput("only_pooled: this encoder has no pooler")
             for block in self.blocks:
                 x, _ = block(x, rows=rows, training=training, first=block is self.blocks[-1])
             return {"pooled_output": self.pooler(x)}

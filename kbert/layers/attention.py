@@ -9,7 +9,7 @@ from keras import ops
 
 from kbert.config import EncoderConfig
 from kbert.layers.noise import dense, dropout
-from kbert.layers.rows import HIDDEN, FlatRows, PaddedRows, Rows
+from kbert.layers.rows import HIDDEN, Asking, FlatRows, PaddedRows, Rows
 
 __all__ = ["HIDDEN", "FlatRows", "JoinedAttention", "PaddedRows", "SelfAttention"]
 
@@ -33,7 +33,7 @@ class _Attention(keras.layers.Layer):
 
         With `firsts`, the vectors of each row's first token [B, D], only these ask: -> [B, D].
         """
-        asking = rows if firsts is None else rows.firsts()
+        asking: Asking = rows if firsts is None else rows.firsts()
         query, key, value = self.heads(x, rows, firsts, asking)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
         weights = ops.softmax(ops.cast(scores, "float32") + asking.bias, axis=-1)
@@ -41,7 +41,7 @@ class _Attention(keras.layers.Layer):
         context = asking.flat(ops.matmul(dropped, value), self.config.hidden_size)
         return self.project(context), (rows.probabilities(weights) if probabilities else None)
 
-    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Rows) -> tuple[Any, Any, Any]:
+    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Asking) -> tuple[Any, Any, Any]:
         """Query (scaled by 1/sqrt(H)), key, value, each in rows of N heads.
 
         x [M, D] stands in `rows`; what asks, `firsts` [B, D] or x where that is None, in `asking`.
@@ -72,7 +72,7 @@ class SelfAttention(_Attention):
             layer.build((None, self.config.hidden_size))
         self.built = True
 
-    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Rows) -> tuple[Any, Any, Any]:
+    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Asking) -> tuple[Any, Any, Any]:
         """See `_Attention`. One product gives all that x gives: faster than one each."""
         count, size = self.config.attention.num_attention_heads, self.config.head_size
         if firsts is None:
@@ -124,7 +124,7 @@ class JoinedAttention(_Attention):
         self.project.kernel.assign(source.project.kernel)
         self.project.bias.assign(source.project.bias)
 
-    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Rows) -> tuple[Any, Any, Any]:
+    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Asking) -> tuple[Any, Any, Any]:
         """See `_Attention`."""
         count, size = self.config.attention.num_attention_heads, self.config.head_size
         if firsts is None:

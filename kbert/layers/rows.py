@@ -84,7 +84,7 @@ def _take(values: Any, indices: Any) -> Any:
     return tf.gather(values, indices)
 
 
-class _Gathered:
+class GatheredRows:
     """Vectors in one list, [M, ...], that see each other in R rows of W slots.
 
     Every vector has one slot, and slots without a vector read one of their row, which nobody
@@ -158,12 +158,13 @@ class _Gathered:
 
 def _each(given: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
     """The gradients that a custom gradient is called with; the backends call it differently."""
-    if upstream is not None:
-        given = upstream if isinstance(upstream, (tuple, list)) else (upstream,)
-    return tuple(given[0]) if isinstance(given[0], (tuple, list)) else tuple(given)
+    found: Any = given if upstream is None else upstream
+    if isinstance(found, (tuple, list)) and isinstance(found[0], (tuple, list)):
+        found = found[0]
+    return tuple(found) if isinstance(found, (tuple, list)) else (found,)
 
 
-class FlatRows(_Gathered):
+class FlatRows(GatheredRows):
     """The list of tokens is [M, D], without padding.
 
     Inside attention the i-th shortest sentence shares a row with the i-th longest, and a bias
@@ -246,7 +247,7 @@ class FlatRows(_Gathered):
         """The vector of each row's first token, [M, D] -> [B, D]."""
         return _take(tokens, self._starts)
 
-    def firsts(self) -> _Gathered:
+    def firsts(self) -> GatheredRows:
         """Rows of each text's first token alone, which may see all that its text's tokens see.
 
         Two slots a row: of the longer sentence, and of the shorter one.
@@ -259,7 +260,7 @@ class FlatRows(_Gathered):
         row = ops.arange(ops.shape(longer)[0], dtype="int32")[:, None] * slots + begins
         bias = _take(ops.reshape(self.bias, (-1, slots)), row)
         second = ops.cast(second, "int32")
-        return _Gathered(vector, used, self._row, second, bias[:, None], self.training)
+        return GatheredRows(vector, used, self._row, second, bias[:, None], self.training)
 
     def probabilities(self, weights: Any) -> Any:
         """Attention weights [ceil(B/2), N, W, W] -> [B, N, T, T], zeros at padding."""
@@ -273,7 +274,9 @@ class FlatRows(_Gathered):
         return found * mask[:, None, :, None] * mask[:, None, None, :]
 
 
-Rows = PaddedRows | FlatRows | _Gathered
+Rows = PaddedRows | FlatRows
+# what asks: all of the rows, or their first tokens
+Asking = PaddedRows | GatheredRows
 
 
 def flat_pays(attention_mask: Any) -> bool:

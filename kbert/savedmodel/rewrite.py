@@ -99,7 +99,7 @@ class InferenceEncoder(Encoder):
     ) -> dict[str, Any]:
         """See the class; it is always flat, and gives no hidden states and attentions."""
         ids, mask, types = features_of(inputs)
-        rows = InferenceRows.of(mask)
+        rows = InferenceRows(mask)
         self.embeddings.check_length(ids)
         x = self.embeddings(rows.of_ids(ids), rows.of_ids(types), rows.places())
         for block in self.blocks[:-1]:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kbert.config import AttentionConfig, DropoutConfig, EmbeddingConfig, EncoderConfig
 from kbert.encoder import Encoder
+from kbert.errors import BadInput
 from kbert.layers.attention import JoinedAttention, SelfAttention
 from kbert.layers.rows import HIDDEN, FlatRows, PaddedRows, flat_pays
 
@@ -180,6 +181,12 @@ def test_only_pooled_is_the_same_with_less_work(lengths, flat):
     assert names == ["pooled_output"]
     for one, other in zip(few, all_of()[1], strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_only_pooled_needs_a_pooler():
+    bare = Encoder(CONFIG.replace(pooler=False))
+    with pytest.raises(BadInput, match=r"^only_pooled: this encoder has no pooler$"):
+        bare(features([3], 3), only_pooled=True)
 
 
 def test_where_padding_is_dropped_by_itself(encoder):
