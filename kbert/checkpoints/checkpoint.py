@@ -133,7 +133,9 @@ class Checkpoint(abc.ABC):
     def bind(self) -> None:
         """Finds out what the names mean; sets `binding` and whether there is a pooler."""
         config = self.config
-        layers, heads = config.num_hidden_layers, config.attention.num_attention_heads
+        # a config may claim any number of layers, and names are written out for each
+        layers = min(config.num_hidden_layers, len(self.shapes))
+        heads = config.attention.num_attention_heads
         found = names.bind(self.family, self.format, self.shapes, layers, heads)
         if found is None:
             layout = self.family.names[self.format][0]
