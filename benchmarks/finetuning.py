@@ -3,8 +3,9 @@
 python benchmarks/finetuning.py --peer_python=PYTHON [--output=benchmarks/finetuning.json]
 
 SST-2, MiniLM, 8,000 rows, 1 epoch, rate 5e-5, batches of 32 by length, three seeds of each, turn
-by turn: kbert with bfloat16 products, the peer in bfloat16 autocast with its fused AdamW, which are
-the best forms of both. Rows, order of magnitude of padding, schedule and optimizer are the same.
+by turn: kbert's own recipe with bfloat16 products, the peer in bfloat16 autocast with its fused
+AdamW, which are the best forms of both. The rows are the same. kbert's optimizer is BERT's, without
+bias correction, so its first updates are larger at the same rate.
 The peer's script stands in the reference folder (KBERT_SHARED) and runs under an interpreter that
 has its packages. The last line of standard output is the JSON object that --output gets.
 """

@@ -1,6 +1,6 @@
 """One fine-tuning run of kbert in a process of its own; benchmarks/finetuning.py starts it.
 
-The run is `kbert.train` as `kbert finetune --dtype=bfloat16 --optimizer=adamw` has it. The clock is
+The run is `kbert.train` as `kbert finetune --dtype=bfloat16` has it. The clock is
 read after each step; as in the peers' scripts the first steps, in which TensorFlow traces, are
 counted apart. The last line of standard output is a JSON object.
 """
@@ -67,7 +67,6 @@ def main() -> None:
         epochs=1,
         batch_size=32,
         learning_rate=5e-5,
-        optimizer="adamw",
         dtype=options.dtype,
         seed=options.seed,
     )
