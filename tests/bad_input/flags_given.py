@@ -10,7 +10,7 @@ CASES = [
     Case(
         "misspelt_command",
         "There is no such command.",
-        "unknown command 'finetun'; did you mean 'finetune'?; see kbert --help",
+        "unknown command 'finetun'; did you mean 'finetune', 'inspect'?; see kbert --help",
         _NEAR,
         other("finetun", "--model={start}"),
         code=2,

@@ -373,7 +373,7 @@ CASES = [
         (values("kbert.json", "trained", task="clasification"),),
     ),
     Case(
-        "inspect_nothing",
+        "check_export_of_nothing",
         "An export to check is not there.",
         "{p}/base/1: no such directory",
         "Give the folder of one version, BASE/N.",
