@@ -199,7 +199,7 @@ def test_where_padding_is_dropped_by_itself(encoder):
             found[name] = flat_pays(inputs["attention_mask"])
             return encoder(inputs, flat=None, training=False)["pooled_output"]
 
-        specs = {key: spec for key in batch} if spec is not None else None
+        specs = dict.fromkeys(batch, spec) if spec is not None else None
         return tf.function(one, input_signature=[specs] if specs else None, **options)(batch)
 
     unknown = tf.TensorSpec([None, None], tf.int32)
