@@ -287,7 +287,7 @@ def row(
         "peer_name": peer_name,
         "unit": unit,
         # JSON has no infinity
-        "ratio": round(min(ratio, 999.0), 3),
+        "ratio": None if ratio == float("inf") else round(ratio, 3),
         "bar": bar and round(bar, 3),
         "kbert_range": [round(min(mine), 3), round(max(mine), 3)],
         "peer_range": [round(min(others), 3), round(max(others), 3)],

@@ -63,7 +63,9 @@ def table(folder: pathlib.Path) -> str:
         notes.append(
             f"- `benchmarks/{path.stem}.py`, {result['date']}, {result['machine']}; {versions}"
         )
-    how = "kbert and its peer ran turn by turn in the same run; the ratio is kbert to peer."
+    how = (
+        "kbert and its peer ran in turn, in one run; the ratio says how many times kbert is better."
+    )
     return "\n".join([*lines, "", how, "", *notes, ""]) + "\n"
 
 
