@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent / "kbert"
 # lowest first; modules of one line may not import each other across packages
 LAYERS = [
     ["errors", "facade"],
-    ["files"],
+    ["files", "memory"],
     ["config", "registry"],
     ["families"],
     ["catalog"],

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kbert.errors import BadInput, nearest
 from kbert.files import whole_directory, write_json
+from kbert.memory import give_back
 from kbert.model import TextModel
 from kbert.savedmodel import warmup
 from kbert.savedmodel.check import check
@@ -124,6 +125,9 @@ def _write(model: TextModel, variant: str, folder: pathlib.Path) -> None:
     }
     write_json(folder / "kbert.json", settings)
     warmup.write(folder, list(served.signatures), model.text_inputs)
+    # the check loads it all once more: a graph of constants takes gigabytes each time
+    del served
+    give_back()
     found = check(folder).errors
     if found:
         raise BadInput(f"{variant}: the export would not serve: {'; '.join(found)}")

@@ -22,12 +22,15 @@ from kbert.savedmodel.inference_layers import (
     InferenceAttention,
     InferenceRows,
     LastAttention,
+    WideNorm,
     first_tokens,
 )
 from kbert.savedmodel.packed import Packed
 
 # what a protobuf, and so saved_model.pb, can hold
 LARGEST = 2**31 - 1
+# the width from which `WideNorm` pays; measured at 384 and 768 (docs/performance.md)
+WIDE = 768
 
 
 class InferenceEncoder(Encoder):
@@ -82,11 +85,13 @@ class InferenceEncoder(Encoder):
         """Gives every normalisation of a layer float32 weights; what it returns stays as it is."""
         if self.dtype_policy.name == "float32":
             return
+        wide = self.config.hidden_size >= WIDE
+        kind = WideNorm if wide else keras.layers.LayerNormalization
         for name, part in list(vars(layer).items()):
             if isinstance(part, keras.layers.LayerNormalization):
                 settings = {**part.get_config(), "dtype": f"mixed_{self.dtype_policy.name}"}
                 delattr(layer, name)
-                setattr(layer, name, keras.layers.LayerNormalization.from_config(settings))
+                setattr(layer, name, kind.from_config(settings))
 
     def call(
         self,

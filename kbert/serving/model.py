@@ -19,6 +19,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 import kbert.text.ops  # noqa: F401  (an export may hold ops of TensorFlow Text)
+from kbert.memory import give_back
 from kbert.serving.status import ServingError, code_name, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -105,6 +106,7 @@ class LoadedModel:
 
     def __init__(self, path: str, version: int, threads: Threads = DEFAULT_THREADS) -> None:
         self.version = version
+        self._asked: set[tuple[str, tuple[str, ...]]] = set()
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=threads.config())
         try:
@@ -119,6 +121,7 @@ class LoadedModel:
         except Exception as error:
             self._session.close()
             raise _as_serving_error(error, "FAILED_PRECONDITION") from error
+        give_back()
 
     def call(
         self,
@@ -171,6 +174,10 @@ class LoadedModel:
             values = self._session.run(fetches, feeds)
         except Exception as error:
             raise _as_serving_error(error, "INVALID_ARGUMENT") from error
+        kind = (signature.key, call.outputs)
+        if kind not in self._asked:  # the session optimizes a graph for each
+            self._asked.add(kind)
+            give_back()
         # A scalar comes back bare; naming the type keeps the zero bytes at the end of a string.
         return {
             name: np.asarray(value, signature.outputs[name].numpy)
