@@ -11,15 +11,32 @@ from kbert.config import EncoderConfig
 from kbert.layers.noise import dense, dropout
 from kbert.layers.rows import HIDDEN, Asking, FlatRows, PaddedRows, Rows
 
-__all__ = ["HIDDEN", "FlatRows", "JoinedAttention", "PaddedRows", "SelfAttention"]
+__all__ = ["HIDDEN", "FlatRows", "PaddedRows", "SelfAttention"]
 
 
-class _Attention(keras.layers.Layer):
-    """What is the same however query, key and value come about."""
+class SelfAttention(keras.layers.Layer):
+    """`softmax(Q K^T / sqrt(H) + bias) V`, joined over N heads, then a dense layer.
 
-    def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
+    Padding is hidden as a key only; padded positions still attend and get vectors. The softmax
+    is float32. Source: google-research/bert `modeling.py` `attention_layer`. Other libraries
+    differ in how a row without any key comes out (uniform, zeros, unmasked); kbert's packing
+    makes no such row.
+    """
+
+    def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
         super().__init__(name="attention", **kwargs)
         self.config = config
+        width = config.hidden_size
+        self.query = dense(config, width, seed, f"{place}/attention/query")
+        self.key = dense(config, width, seed, f"{place}/attention/key")
+        self.value = dense(config, width, seed, f"{place}/attention/value")
+        self.project = dense(config, width, seed, f"{place}/attention/output")
+        self.drop = dropout(config.dropout.attention, seed, f"{place}/attention/probabilities")
+
+    def build(self, shape: Any = None) -> None:
+        for layer in (self.query, self.key, self.value, self.project):
+            layer.build((None, self.config.hidden_size))
+        self.built = True
 
     def call(
         self,
@@ -45,35 +62,8 @@ class _Attention(keras.layers.Layer):
         """Query (scaled by 1/sqrt(H)), key, value, each in rows of N heads.
 
         x [M, D] stands in `rows`; what asks, `firsts` [B, D] or x where that is None, in `asking`.
+        One product gives all that x gives: faster than one each.
         """
-        raise NotImplementedError
-
-
-class SelfAttention(_Attention):
-    """`softmax(Q K^T / sqrt(H) + bias) V`, joined over N heads, then a dense layer.
-
-    Padding is hidden as a key only; padded positions still attend and get vectors. The softmax
-    is float32. Source: google-research/bert `modeling.py` `attention_layer`. Other libraries
-    differ in how a row without any key comes out (uniform, zeros, unmasked); kbert's packing
-    makes no such row.
-    """
-
-    def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
-        super().__init__(config, **kwargs)
-        width = config.hidden_size
-        self.query = dense(config, width, seed, f"{place}/attention/query")
-        self.key = dense(config, width, seed, f"{place}/attention/key")
-        self.value = dense(config, width, seed, f"{place}/attention/value")
-        self.project = dense(config, width, seed, f"{place}/attention/output")
-        self.drop = dropout(config.dropout.attention, seed, f"{place}/attention/probabilities")
-
-    def build(self, shape: Any = None) -> None:
-        for layer in (self.query, self.key, self.value, self.project):
-            layer.build((None, self.config.hidden_size))
-        self.built = True
-
-    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Asking) -> tuple[Any, Any, Any]:
-        """See `_Attention`. One product gives all that x gives: faster than one each."""
         count, size = self.config.attention.num_attention_heads, self.config.head_size
         if firsts is None:
             query, key, value = rows.heads(
@@ -90,48 +80,3 @@ def _joined(x: Any, *layers: keras.layers.Dense) -> Any:
     kernel = ops.concatenate([ops.cast(layer.kernel, x.dtype) for layer in layers], axis=1)
     bias = ops.concatenate([ops.cast(layer.bias, x.dtype) for layer in layers], axis=0)
     return ops.matmul(x, kernel) + bias
-
-
-class JoinedAttention(_Attention):
-    """The same for inference: one dense layer gives query, key and value, 1/sqrt(H) folded in.
-
-    One large product is faster than three, and needs the vectors only once. `join` makes its
-    weights from those of a `SelfAttention`.
-    """
-
-    def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
-        super().__init__(config, **kwargs)
-        width = config.hidden_size
-        self.joined = dense(config, 3 * width, seed, f"{place}/attention/joined")
-        self.project = dense(config, width, seed, f"{place}/attention/output")
-        self.drop = dropout(config.dropout.attention, seed, f"{place}/attention/probabilities")
-
-    def build(self, shape: Any = None) -> None:
-        for layer in (self.joined, self.project):
-            layer.build((None, self.config.hidden_size))
-        self.built = True
-
-    def join(self, source: SelfAttention) -> None:
-        """Takes the weights of `source`: three kernels side by side, the query's scaled."""
-        scales = (self.config.head_size**-0.5, 1.0, 1.0)
-        parts = (source.query, source.key, source.value)
-        for mine, name in ((self.joined.kernel, "kernel"), (self.joined.bias, "bias")):
-            theirs = [
-                ops.convert_to_numpy(getattr(part, name)).astype("float32") * scale
-                for part, scale in zip(parts, scales, strict=True)
-            ]
-            mine.assign(ops.concatenate(theirs, axis=-1))
-        self.project.kernel.assign(source.project.kernel)
-        self.project.bias.assign(source.project.bias)
-
-    def heads(self, x: Any, rows: Rows, firsts: Any, asking: Asking) -> tuple[Any, Any, Any]:
-        """See `_Attention`."""
-        count, size = self.config.attention.num_attention_heads, self.config.head_size
-        if firsts is None:
-            query, key, value = rows.heads(self.joined(x), count, size, 3)
-            return query, key, value
-        width = self.config.hidden_size
-        kernel, bias = (ops.cast(v, x.dtype) for v in (self.joined.kernel, self.joined.bias))
-        (query,) = asking.heads(ops.matmul(firsts, kernel[:, :width]) + bias[:width], count, size)
-        key, value = rows.heads(ops.matmul(x, kernel[:, width:]) + bias[width:], count, size, 2)
-        return query, key, value

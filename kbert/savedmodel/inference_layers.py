@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kbert.config import EncoderConfig
-from kbert.layers.attention import JoinedAttention, SelfAttention
+from kbert.layers.attention import SelfAttention
 from kbert.layers.block import Block
 from kbert.layers.noise import dense
 from kbert.layers.rows import HIDDEN, FlatRows
@@ -27,11 +27,49 @@ class InferenceRows(FlatRows):
         return ((1.0 - tf.cast(self._mask, tf.float32)) * HIDDEN)[:, None, :]
 
 
-class InferenceAttention(JoinedAttention):
-    """`JoinedAttention` whose softmax takes and gives the type of the products.
+class InferenceAttention(keras.layers.Layer):
+    """What `SelfAttention` gives, by one product for query, key and value.
 
-    The kernel computes in float32 inside, so two casts are saved and nothing is lost.
+    1/sqrt(H) is folded in. The softmax takes and gives the type of the products: its kernel
+    computes in float32 inside, so two casts are saved and nothing is lost. `join` makes the
+    weights from those of a `SelfAttention`.
     """
+
+    def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
+        super().__init__(name="attention", **kwargs)
+        self.config = config
+        self.project = dense(config, config.hidden_size, seed, f"{place}/attention/output")
+        self.new_products(seed, place)
+
+    def new_products(self, seed: int, place: str) -> None:
+        """Makes what gives query, key and value."""
+        self.joined = dense(
+            self.config, 3 * self.config.hidden_size, seed, f"{place}/attention/joined"
+        )
+
+    def build(self, shape: Any = None) -> None:
+        for layer in (self.joined, self.project):
+            layer.build((None, self.config.hidden_size))
+        self.built = True
+
+    def join(self, source: SelfAttention) -> None:
+        """Takes the weights of `source`: three kernels side by side, the query's scaled."""
+        scales = (self.config.head_size**-0.5, 1.0, 1.0)
+        parts = (source.query, source.key, source.value)
+        for mine, name in ((self.joined.kernel, "kernel"), (self.joined.bias, "bias")):
+            theirs = [
+                tf.cast(getattr(part, name), tf.float32) * scale
+                for part, scale in zip(parts, scales, strict=True)
+            ]
+            mine.assign(tf.concat(theirs, axis=-1))
+        self.project.kernel.assign(source.project.kernel)
+        self.project.bias.assign(source.project.bias)
+
+    def heads(self, x: Any, rows: Any) -> tuple[Any, Any, Any]:
+        """x [M, D] -> query (scaled), key, value, each in rows of N heads."""
+        count, size = self.config.attention.num_attention_heads, self.config.head_size
+        query, key, value = rows.heads(self.joined(x), count, size, 3)
+        return query, key, value
 
     def call(
         self,
@@ -41,8 +79,8 @@ class InferenceAttention(JoinedAttention):
         probabilities: bool = False,
         firsts: Any = None,
     ) -> Any:
-        """x [M, D] -> ([M, D], None)."""
-        query, key, value = self.heads(x, rows, firsts, rows)
+        """x [M, D] -> ([M, D], None). What only training and analysis ask for is not there."""
+        query, key, value = self.heads(x, rows)
         weights = _softmax(tf.matmul(query, key, transpose_b=True), rows.bias)
         context = rows.flat(tf.matmul(weights, value), self.config.hidden_size)
         return self.project(context), None
@@ -54,10 +92,10 @@ class LastAttention(InferenceAttention):
     Key and value lie with the heads first, [N, D, H], as `first` multiplies by them.
     """
 
-    def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
-        super().__init__(config, seed, place, **kwargs)
-        del self.joined
-        self.query = dense(config, config.hidden_size, seed, f"{place}/attention/query")
+    def new_products(self, seed: int, place: str) -> None:
+        """See `InferenceAttention`; key and value are weights of this layer."""
+        width = self.config.hidden_size
+        self.query = dense(self.config, width, seed, f"{place}/attention/query")
 
     def build(self, shape: Any = None) -> None:
         width, count = self.config.hidden_size, self.config.attention.num_attention_heads
@@ -87,8 +125,8 @@ class LastAttention(InferenceAttention):
             kernel.assign(tf.transpose(heads, [1, 0, 2]))
             bias.assign(layer.bias)
 
-    def heads(self, x: Any, rows: Any, firsts: Any, asking: Any) -> tuple[Any, Any, Any]:
-        """See `JoinedAttention`."""
+    def heads(self, x: Any, rows: Any) -> tuple[Any, Any, Any]:
+        """See `InferenceAttention`."""
         count, size = self.config.attention.num_attention_heads, self.config.head_size
         found = [self.query(x)]
         for kernel, bias in ((self.key, self.key_bias), (self.value, self.value_bias)):

@@ -14,7 +14,7 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from kbert.encoder import Encoder, features_of
 from kbert.errors import BadInput
-from kbert.layers.attention import JoinedAttention, SelfAttention
+from kbert.layers.attention import SelfAttention
 from kbert.layers.block import Block
 from kbert.layers.embeddings import Embeddings
 from kbert.model import TextModel
@@ -59,7 +59,7 @@ class InferenceEncoder(Encoder):
             if weight.path in given:
                 weight.assign(given[weight.path])
         for mine, theirs in zip(self.blocks, source.blocks, strict=True):
-            if isinstance(mine.attention, JoinedAttention):
+            if isinstance(mine.attention, InferenceAttention):
                 mine.attention.join(theirs.attention)
 
     def new_embeddings(self) -> Embeddings:

@@ -8,7 +8,6 @@ import tensorflow as tf
 from kbert.config import AttentionConfig, DropoutConfig, EmbeddingConfig, EncoderConfig
 from kbert.encoder import Encoder
 from kbert.errors import BadInput
-from kbert.layers.attention import JoinedAttention, SelfAttention
 from kbert.layers.rows import HIDDEN, FlatRows, PaddedRows, flat_pays
 
 CONFIG = EncoderConfig(
@@ -119,25 +118,6 @@ def test_parts_lie_side_by_side():
         for part, found in enumerate(rows.heads(tokens, 3, 4, 3)):
             (alone,) = rows.heads(tokens[:, part * 12 : part * 12 + 12], 3, 4)
             np.testing.assert_array_equal(found, alone)
-
-
-def test_joined_attention():
-    apart = SelfAttention(CONFIG, 0, "block_0")
-    joined = JoinedAttention(CONFIG, 1, "block_0")
-    for layer in (apart, joined):
-        layer.build()
-    generator = np.random.default_rng(5)
-    for weight in apart.weights:
-        weight.assign(generator.normal(0, 0.5, weight.shape))
-    joined.join(apart)
-    mask = mask_of([4, 6], 6)
-    x = generator.normal(size=(2, 6, 12)).astype(np.float32)
-    for rows in (PaddedRows.of(mask), FlatRows.of(mask)):
-        tokens = rows.enter(x)
-        wanted, weights = apart(tokens, rows=rows, probabilities=True)
-        found, again = joined(tokens, rows=rows, probabilities=True)
-        np.testing.assert_allclose(found, wanted, atol=5e-6)
-        np.testing.assert_allclose(again, weights, atol=2e-6)
 
 
 @pytest.mark.parametrize("training", [False, True])

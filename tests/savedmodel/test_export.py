@@ -289,15 +289,15 @@ def test_unknown_variant(tmp_path, single):
 
 def test_an_export_that_answers_otherwise_is_refused(tmp_path, single, monkeypatch):
     """Weights that are rewritten wrongly must not reach a server."""
-    from kbert.layers.attention import JoinedAttention
+    from kbert.savedmodel.inference_layers import InferenceAttention
 
-    before = JoinedAttention.join
+    before = InferenceAttention.join
 
     def wrong(self, source):
         before(self, source)
         self.joined.bias.assign_add(np.full(self.joined.bias.shape, 0.5, np.float32))
 
-    monkeypatch.setattr(JoinedAttention, "join", wrong)
+    monkeypatch.setattr(InferenceAttention, "join", wrong)
     with pytest.raises(BadInput) as caught:
         export(single, tmp_path / "base")
     assert "\n" not in str(caught.value)

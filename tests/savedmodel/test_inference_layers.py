@@ -10,7 +10,14 @@ from tensorflow.python.framework import test_util
 
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
 from kbert.encoder import Encoder
-from kbert.savedmodel.inference_layers import InferenceRows, LastAttention, WideNorm, first_tokens
+from kbert.layers.attention import SelfAttention
+from kbert.savedmodel.inference_layers import (
+    InferenceAttention,
+    InferenceRows,
+    LastAttention,
+    WideNorm,
+    first_tokens,
+)
 from kbert.savedmodel.rewrite import InferenceEncoder
 from kbert.serving.model import LoadedModel
 
@@ -64,6 +71,21 @@ def test_the_encoder_gives_the_same(layers):
 def test_without_a_pooler():
     source = encoder_of(2, pooler=False)
     assert set(InferenceEncoder(source)(features_of([3, 4]))) == {"sequence_output"}
+
+
+@pytest.mark.parametrize("kind", [InferenceAttention, LastAttention])
+def test_attention(kind):
+    apart, joined = SelfAttention(CONFIG, 0, "block_0"), kind(CONFIG, 1, "block_0")
+    generator = np.random.default_rng(5)
+    for layer in (apart, joined):
+        layer.build()
+    for weight in apart.trainable_weights:
+        weight.assign(generator.normal(0, 0.5, weight.shape))
+    joined.join(apart)
+    rows = InferenceRows.of(features_of([4, 6, 1])["attention_mask"])
+    tokens = tf.constant(generator.normal(size=(11, 24)), tf.float32)
+    wanted, found = apart(tokens, rows=rows)[0], joined(tokens, rows=rows)[0]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
 
 
 def test_first_tokens_are_those_of_the_whole_block():
