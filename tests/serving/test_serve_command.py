@@ -128,6 +128,7 @@ def test_threads():
     config = Threads(intra_op=3, inter_op=5).config()
     assert config.inter_op_parallelism_threads == 5
     assert config.intra_op_parallelism_threads == 3
+    assert Threads(inter_op=-1).config().inter_op_parallelism_threads == -1
 
 
 def test_without_rest(tmp_path, toy):
