@@ -220,6 +220,8 @@ def test_a_column_file_is_refused_with_the_words_own_line(tmp_path):
     rows = [["O"], ["O", "O"], ["O", "O", "O"]]
     assert [line_of(rows, [1, 2, 4], row, len(rows[row]) - 1) for row in range(3)] == [1, 2, 4]
     assert line_of(rows, [1, 2, 4], 2, 0) == 4
+    assert line_of([["O", "O"]], [1], 0, 0) == 1  # a row of JSON
+    assert line_of([["O", "O"]], [2], 0, 0) == 1  # two of columns
 
 
 def conlleval(gold, predicted):
