@@ -1,13 +1,24 @@
 """Files of rows that are refused."""
 
 import gzip
+import json
+from collections.abc import Mapping
+from typing import Any
 
-from bad_input.place import GOOD, Case, evaluate, file, finetune, predict, rows, tokenize
+from bad_input.place import GOOD, Case, Maker, evaluate, file, finetune, predict, rows, tokenize
 
 _TRAIN = "{p}/train.jsonl"
 _PATH = "Check the path; the nearest name in that folder is given."
 _COLUMN = "Give the column's name by `--text` or `--label`, or correct the header."
 _UTF8 = "Save the file as UTF-8; with `iconv -f UTF-16 -t UTF-8`, for one."
+
+
+def _squad(answer: Mapping[str, Any]) -> Maker:
+    """{p}/train.json, one question with that answer."""
+    question = {"id": "q1", "question": "What does the tap do?", "answers": [answer]}
+    paragraph = {"context": "The tap drips", "qas": [question]}
+    return file("train.json", json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+
 
 CASES = [
     Case(
@@ -204,10 +215,35 @@ CASES = [
         needs="pyarrow",
     ),
     Case(
+        "json_of_another_form",
+        "The name ends in `.json`, which is SQuAD's form; the file is of another.",
+        "{p}/train.json: no key 'data'; known: 'sentence', 'topic'",
+        "One object a line makes it `.jsonl`.",
+        finetune(train="{p}/train.json"),
+        (file("train.json", '{"sentence": ["a"], "topic": ["b"]}'),),
+    ),
+    Case(
+        "json_lines_called_json",
+        "The name ends in `.json`, the file holds JSON lines.",
+        "{p}/train.json: line 2: not JSON: Extra data; a file of JSON lines is to be called .jsonl",
+        "Rename it.",
+        finetune(train="{p}/train.json"),
+        (rows({"sentence": "a"}, {"sentence": "b"}, name="train.json"),),
+    ),
+    Case(
+        "an_answer_that_is_elsewhere",
+        "An answer of a SQuAD file is not where the file says.",
+        "{p}/train.json: data[0].paragraphs[0].qas[0] (id 'q1'): answers[0]: at answer_start 4 "
+        "stands 'tap ', expected the text 'drip', which is at 8",
+        "Offsets count characters (code points), not bytes or words.",
+        finetune(train="{p}/train.json"),
+        (_squad({"text": "drip", "answer_start": 4}),),
+    ),
+    Case(
         "unknown_suffix",
         "The suffix is of no format that kbert reads.",
-        "{p}/train.xlsx: found the suffix '.xlsx', expected one of .csv, .jsonl, .parquet, .tsv, "
-        ".txt",
+        "{p}/train.xlsx: found the suffix '.xlsx', expected one of .conll, .csv, .json, .jsonl, "
+        ".parquet, .tsv, .txt",
         "Save the table as CSV; `--format` says the format where there is no suffix.",
         finetune(train="{p}/train.xlsx"),
         (file("train.xlsx", "a"),),

@@ -67,7 +67,8 @@ CASES = [
     Case(
         "predict_into_an_unknown_suffix",
         "The suffix of the output is of no format.",
-        "{p}/a.xml: found the suffix '.xml', expected one of .csv, .jsonl, .parquet, .tsv, .txt",
+        "{p}/a.xml: found the suffix '.xml', expected one of .conll, .csv, .json, .jsonl, "
+        ".parquet, .tsv, .txt",
         "Take one of these.",
         predict(output="{p}/a.xml"),
     ),

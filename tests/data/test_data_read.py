@@ -258,7 +258,8 @@ def test_missing_file_names_the_nearest(tmp_path):
 def test_unknown_suffix(refusal, name, suffix):
     raw = gzip.compress(b"x\n") if name.endswith(".gz") else b"x\n"
     assert refusal(name, raw).startswith(
-        f"found the suffix '{suffix}', expected one of .csv, .jsonl, .parquet, .tsv, .txt"
+        f"found the suffix '{suffix}', expected one of .conll, .csv, .json, .jsonl, .parquet, "
+        ".tsv, .txt"
     )
 
 
