@@ -215,6 +215,24 @@ CASES = [
         needs="pyarrow",
     ),
     Case(
+        "a_word_without_a_tag",
+        "A line of a column file has a word and nothing behind it.",
+        "{p}/train.conll: line 2: found 1 column, expected a word and its tag, with a tab or a "
+        "space between them",
+        "Write the tag behind it, `O` for a word of no entity. A word holds no space.",
+        finetune(train="{p}/train.conll"),
+        (file("train.conll", "Main O\nStreet\n"),),
+    ),
+    Case(
+        "columns_of_another_number",
+        "A line of a column file has more or fewer columns than the first; here a word holds a "
+        "space.",
+        "{p}/train.conll: line 2: found 3 columns, expected 2 as in the first row",
+        "Give each word a line of its own, with as many columns throughout the file.",
+        finetune(train="{p}/train.conll"),
+        (file("train.conll", "in O\nNew York B-place\n"),),
+    ),
+    Case(
         "json_of_another_form",
         "The name ends in `.json`, which is SQuAD's form; the file is of another.",
         "{p}/train.json: no key 'data'; known: 'sentence', 'topic'",

@@ -65,6 +65,14 @@ CASES = [
         evaluate(errors="{p}/errors.txt"),
     ),
     Case(
+        "predict_no_tags_into_columns",
+        "The output is to be a column file, and the answers hold no words with tags.",
+        "a .conll file takes the columns 'words' and 'tags', and there is no 'words'; known: "
+        "'label', 'probabilities', 'scores'",
+        "Write `.jsonl`, or a table.",
+        predict(output="{p}/a.conll"),
+    ),
+    Case(
         "predict_into_an_unknown_suffix",
         "The suffix of the output is of no format.",
         "{p}/a.xml: found the suffix '.xml', expected one of .conll, .csv, .json, .jsonl, "
