@@ -10,7 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from kbert.data.batches import by_length
+from kbert.encoder import INPUTS
 from kbert.step import step_module
+
+# rows of ids that are computed at once where a text may have any number of them
+CHUNK = 16
 
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -22,19 +26,54 @@ def answerer(model: Any) -> Answer:
     the decoding behind it are TensorFlow's in any case.
     """
     if keras.backend.backend() == "tensorflow":
-        return tf.function(model.answer, reduce_retracing=True)
+        return tf.function(model.answer, reduce_retracing=True, autograph=False)
     network = step_module().Network(model)
     before = tf.function(model.padded, reduce_retracing=True)
     after = tf.function(
-        lambda logits: model.task.decode(logits, model.labels, model.options),
+        lambda logits, features: model.task.decode(logits, model.labels, model.options, features),
         reduce_retracing=True,
     )
 
     def answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        logits = network({name: ids.numpy() for name, ids in before(fields).items()})
-        return after(tf.nest.map_structure(tf.constant, logits))
+        features = before(fields)
+        inputs = {name: features[name].numpy() for name in INPUTS}
+        count = len(inputs[INPUTS[0]])
+        step = CHUNK if model.task.windows else max(count, 1)
+        found = [
+            network({name: ids[first : first + step] for name, ids in inputs.items()})
+            for first in range(0, max(count, 1), step)
+        ]
+        logits = tf.nest.map_structure(lambda *parts: tf.constant(np.concatenate(parts)), *found)
+        return after(logits, features)
 
     return answer
+
+
+def in_chunks(run: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any]) -> Any:
+    """What `run` gives for all rows of ids, `CHUNK` of them at a time, in the graph.
+
+    So memory does not grow with the number of windows, but for ids and logits.
+
+    Args:
+        run: features [n, T] -> float32 tensors [n, T, ...] in any structure.
+        inputs: features [W, T].
+    """
+    spec = {name: tf.TensorSpec([None, None], x.dtype) for name, x in inputs.items()}
+    one = tf.function(run, autograph=False).get_concrete_function(spec)
+    kinds = tf.nest.flatten(one.structured_outputs)
+    chunks = tf.maximum(-(-tf.shape(inputs[INPUTS[0]])[0] // CHUNK), 1)
+
+    def body(i: Any, arrays: Any) -> Any:
+        parts = one({name: x[i * CHUNK : (i + 1) * CHUNK] for name, x in inputs.items()})
+        parts = tf.nest.flatten(parts)
+        return i + 1, [array.write(i, part) for array, part in zip(arrays, parts, strict=True)]
+
+    arrays = [tf.TensorArray(kind.dtype, chunks, infer_shape=False) for kind in kinds]
+    _, arrays = tf.while_loop(
+        lambda i, _: i < chunks, body, (tf.constant(0), arrays), parallel_iterations=1
+    )
+    found = [tf.ensure_shape(a.concat(), k.shape) for a, k in zip(arrays, kinds, strict=True)]
+    return tf.nest.pack_sequence_as(one.structured_outputs, found)
 
 
 def in_batches(
@@ -68,13 +107,18 @@ def in_batches(
     return found
 
 
+def _text(values: list[Any]) -> list[Any]:
+    """Bytes as strings, in lists of lists too."""
+    return [
+        _text(v) if isinstance(v, list) else v.decode("utf-8") if isinstance(v, bytes) else v
+        for v in values
+    ]
+
+
 def rows_of(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Columns of answers as one dict of plain Python values a row."""
     plain: dict[str, list[Any]] = {}
     for name, array in arrays.items():
-        values = array.tolist()
-        if array.dtype == object:
-            values = [v.decode("utf-8") if isinstance(v, bytes) else v for v in values]
-        plain[name] = values
+        plain[name] = _text(array.tolist()) if array.dtype == object else array.tolist()
     count = len(next(iter(plain.values()), []))
     return [{name: values[row] for name, values in plain.items()} for row in range(count)]

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 
@@ -34,6 +35,7 @@ def load(
     seed: int = 0,
     dtype: str = "float32",
     allow_missing: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> TextModel:
     """Opens a model: a directory of kbert's own or of Hugging Face's, or another format's.
 
@@ -49,6 +51,7 @@ def load(
         dtype: arithmetic of the encoder, "float32" or "bfloat16"; the weights, the statistics of
             LayerNorm and softmax, and the logits are float32 either way.
         allow_missing: beginnings of kbert weight names that may stay at their initial values.
+        options: settings of the task, in place of those that the directory says.
 
     Returns:
         The model; its `report` says what became of every weight.
@@ -111,7 +114,7 @@ def load(
             columns=settings.get("columns") if columns is None else columns,
             max_length=max_length or settings.get("max_length") or longest,
             seed=seed,
-            options=settings.get("options") if keeps_head else None,
+            options={**((settings.get("options") or {}) if keeps_head else {}), **(options or {})},
         )
     head = model.head.name + "/"
 

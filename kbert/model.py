@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kbert.answers import answerer, in_batches, rows_of
+from kbert.answers import answerer, in_batches, in_chunks, rows_of
 from kbert.checkpoints import bundle
 from kbert.data.batches import Slices, mapped, steps_per_epoch, training_batches
 from kbert.data.fields import fields_of, texts_dataset
@@ -20,7 +21,7 @@ from kbert.errors import BadInput
 from kbert.step import step_module
 from kbert.step.optimizers import BertAdamW
 from kbert.step.schedules import WarmupDecay
-from kbert.tasks import Task
+from kbert.tasks import Rows, Task
 
 
 class TextModel(keras.Model):
@@ -102,7 +103,25 @@ class TextModel(keras.Model):
         T is the longest row of the batch, or as `length` says: a number, or the smallest of
         several that holds it.
         """
-        return self.task.preprocess(self.tokenizer, dict(fields), self.max_length, length)
+        return self.task.preprocess(
+            self.tokenizer, dict(fields), self.max_length, length, self.options
+        )
+
+    def batch(
+        self, fields: Mapping[str, Any], targets: Any, length: int | Sequence[int] | None = None
+    ) -> tuple[dict[str, Any], Any]:
+        """A batch of the task's rows -> (features [B, T] int32, targets as the loss takes them)."""
+        features, aims = self.task.batch(
+            self.tokenizer, dict(fields), targets, self.max_length, length, self.options
+        )
+        return {name: features[name] for name in INPUTS}, aims
+
+    def rows(self, fields: Mapping[str, Sequence[str]], targets: Any) -> Rows:
+        """Examples as the rows that batches are cut from, with their lengths."""
+        found = self.task.rows(self.tokenizer, fields, targets, self.max_length, self.options)
+        if found.lengths is not None:
+            return found
+        return Rows(found.fields, found.targets, self.lengths(found.fields))
 
     def lengths(self, fields: Mapping[str, Sequence[str]]) -> np.ndarray:
         """Tokens of each row with its special tokens, before anything is cut, [R] int32."""
@@ -114,22 +133,25 @@ class TextModel(keras.Model):
                 found[first : first + 4096] += ids.row_lengths().numpy().astype(np.int32)
         return found
 
-    def _cut_lengths(self, fields: Mapping[str, Sequence[str]]) -> np.ndarray:
-        return np.minimum(self.lengths(fields), self.max_length)
-
     def set_options(self, options: Mapping[str, Any]) -> None:
-        """Takes up settings of the task's `decode`; answers follow from then on."""
-        self.options = dict(options)
+        """Takes up settings of the task beside those it has; answers follow from then on."""
+        self.options = {**self.options, **options}
         self._answer = answerer(self)
 
     def answer(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """String tensors [B] -> answers by output name; `predict` and exports run this."""
-        logits = self(self.preprocess(fields), training=False)
-        return self.task.decode(logits, self.labels, self.options)
+        features = self.preprocess(fields)
+        inputs = {name: features[name] for name in INPUTS}
+        run = functools.partial(self.__call__, training=False)
+        logits = in_chunks(run, inputs) if self.task.windows else run(inputs)
+        return self.task.decode(logits, self.labels, self.options, features)
 
     def padded(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """`preprocess` to lengths of which the step has few, where each is a compilation."""
         return self.preprocess(fields, self._step.buckets(self.max_length))
+
+    def _padded_batch(self, fields: Mapping[str, Any], targets: Any) -> tuple[dict[str, Any], Any]:
+        return self.batch(fields, targets, self._step.buckets(self.max_length))
 
     # training ---------------------------------------------------------------------------
 
@@ -217,18 +239,19 @@ class TextModel(keras.Model):
             data, count, given = self._map(x), kwargs.get("steps_per_epoch"), None
             count = count or int(x.cardinality().numpy())
         else:
-            fields, targets = self._read(x, y)
-            given = steps_per_epoch(len(targets), batch_size)
+            rows = self.rows(*self._read(x, y))
+            given = steps_per_epoch(len(rows), batch_size)
             count = given
+            cut = np.minimum(rows.lengths, self.max_length)
             data = training_batches(
-                fields,
-                targets,
-                self.padded,
+                rows.fields,
+                rows.targets,
+                self._padded_batch,
                 batch_size=batch_size,
                 epochs=epochs,
                 seed=self.seed if seed is None else seed,
                 shuffle=shuffle,
-                lengths=self._cut_lengths(fields) if shuffle and group_by_length else None,
+                lengths=cut if shuffle and group_by_length else None,
                 slices=slices,
             )
         if self._defaults and count > 0:
@@ -284,7 +307,7 @@ class TextModel(keras.Model):
             For classification `label`, `probabilities` [K], `scores` [K].
         """
         arrays = self.answers(fields_of(x, self.task.inputs, self.columns), batch_size=batch_size)
-        return rows_of(arrays)
+        return self.task.plain(rows_of(arrays))
 
     def answers(
         self, fields: Mapping[str, Sequence[str]], *, batch_size: int = 32, on_batch: Any = None
@@ -296,6 +319,8 @@ class TextModel(keras.Model):
         """Logits [R, K] float32 for raw text."""
         fields = fields_of(x, self.task.inputs, self.columns)
         answers = self.answers(fields, batch_size=batch_size)
+        if not {"scores", "score"} & set(answers) or self.task.windows:
+            raise BadInput(f"predict_logits: a row has no logits of its own in {self.task.name}")
         return answers["scores"] if "scores" in answers else answers["score"][:, None]
 
     # files ------------------------------------------------------------------------------
@@ -358,14 +383,16 @@ class TextModel(keras.Model):
             raise BadInput(f"found {rows} texts and {len(values)} labels, expected as many")
         lines = range(len(values))
         values = [v.item() if hasattr(v, "item") and not v.ndim else v for v in values]
-        return fields, self.task.targets(values, self.labels, "labels", lines)
+        targets = self.task.targets(values, self.labels, "labels", lines)
+        self.task.check_rows(fields, targets, "labels", lines)
+        return fields, targets
 
     def _dataset(self, x: Any, y: Any, *, batch_size: int) -> tf.data.Dataset:
-        fields, targets = self._read(x, y)
+        rows = self.rows(*self._read(x, y))
         return training_batches(
-            fields,
-            targets,
-            self.padded,
+            rows.fields,
+            rows.targets,
+            self._padded_batch,
             batch_size=batch_size,
             epochs=1,
             seed=0,

@@ -111,6 +111,7 @@ def evaluate(
     fields = {name: table.texts(column) for name, column in columns.items()}
     gold = table.labels(label or loaded.columns.get("label", "label"))
     targets = loaded.task.targets(gold, loaded.labels, table.where, table.lines)
+    loaded.task.check_rows(fields, targets, table.where, table.lines)
     progress = Progress(len(table), "rows")
     answers = loaded.answers(
         fields,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from kbert import registry
 from kbert.commands import _flags
 from kbert.errors import BadInput
 
@@ -55,6 +56,7 @@ def finetune(recipe: Recipe) -> dict[str, Any]:
     from kbert.train.loop import train
 
     # everything that can be wrong is looked at before the run directory is made
+    task = registry.get("task", recipe.model.task)
     data, labels, inputs = examples.read(recipe)
     columns = dict(zip(inputs, recipe.data.text, strict=True)) | {"label": recipe.data.label}
     with strategy.scope():
@@ -67,6 +69,7 @@ def finetune(recipe: Recipe) -> dict[str, Any]:
             max_length=recipe.data.max_length,
             seed=recipe.run.seed,
             dtype=recipe.model.dtype,
+            options=task.settings_of(recipe.model.options),
         )
     named = "" if model.task.own_labels else f", {len(labels)} labels: {', '.join(labels)}"
     _flags.say(f"{len(data['train']):,} training rows{named}")

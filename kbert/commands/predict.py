@@ -58,8 +58,8 @@ def run(values: flags.FlagValues) -> int:
         batch_size=values.batch_size,
         on_batch=lambda done: progress.add(done - progress.done),
     )
-    rows = rows_of(arrays)
-    header = list(arrays)
+    rows = model.task.plain(rows_of(arrays))
+    header = list(rows[0]) if rows else list(arrays)
     if out_layout.keeps_columns:
         renamed = {name: free_name(name, table.columns) for name in header}
         rows = [

@@ -90,8 +90,8 @@ ONE = Slices()
 
 def training_batches(
     fields: Mapping[str, Any],
-    targets: np.ndarray,
-    preprocess: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
+    targets: Any,
+    make: Callable[[dict[str, tf.Tensor], tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]],
     *,
     batch_size: int,
     epochs: int,
@@ -106,9 +106,10 @@ def training_batches(
     """Batches of (features, targets, weights) from step `start` to `stop`.
 
     Args:
-        fields: input name -> R strings.
+        fields: what a row holds by name, R strings or [R, ...] numbers.
         targets: [R, ...].
-        preprocess: string tensors [B] by input name -> features [B, T] int32; runs on the host.
+        make: (fields of B rows, their targets) -> (features, targets as the loss takes them);
+            runs on the host.
         batch_size: B, of all replicas together; the last batch of an epoch holds what is left.
         epochs: passes over the rows.
         seed: with the epoch it decides the order.
@@ -132,7 +133,7 @@ def training_batches(
     full = slices.width(min(batch_size, count), batch_size)
     last = slices.width(count - (steps - 1) * batch_size, batch_size)
     filled = slices.replicas * slices.parts > 1 or slices.static
-    columns = {name: tf.constant(list(values), tf.string) for name, values in fields.items()}
+    columns = {name: _column(values) for name, values in fields.items()}
     goal = tf.constant(targets)
     counts = tf.constant(np.ones(count, np.float32) if weights is None else weights, tf.float32)
     replicas = tf.constant(slices.mine, tf.int64)
@@ -152,16 +153,25 @@ def training_batches(
             rows = rows[rows >= 0]
         # a row that is not there is the first row of all, and counts nothing
         safe = tf.maximum(rows, 0)
-        texts = {name: tf.gather(values, safe) for name, values in columns.items()}
+        mine = {name: tf.gather(values, safe) for name, values in columns.items()}
         counted = tf.where(rows >= 0, tf.gather(counts, safe), 0.0)
-        features = preprocess(texts)
+        features, aims = make(mine, tf.gather(goal, safe))
         if slices.static:
             share = full // slices.replicas
             features = {n: tf.ensure_shape(x, [share, *x.shape[1:]]) for n, x in features.items()}
-        return features, tf.gather(goal, safe), counted
+        return features, aims, counted
 
     dataset = tf.data.Dataset.range(start * local, stop * local)
     return mapped(dataset, batch)
+
+
+def _column(values: Any) -> tf.Tensor:
+    """Numbers as they are; anything else is strings."""
+    import tensorflow as tf
+
+    if isinstance(values, np.ndarray) and values.dtype.kind in "bif":
+        return tf.constant(values)
+    return tf.constant(list(values), tf.string)
 
 
 def mapped(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:

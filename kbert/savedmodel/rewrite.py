@@ -12,7 +12,8 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2 as constants_of,
 )
 
-from kbert.encoder import Encoder, features_of
+from kbert.answers import in_chunks
+from kbert.encoder import INPUTS, Encoder, features_of
 from kbert.errors import BadInput
 from kbert.layers.attention import SelfAttention
 from kbert.layers.block import Block
@@ -144,8 +145,8 @@ class Network:
     ) -> None:
         self._encoder = model.encoder if dtype is None else InferenceEncoder(model.encoder, dtype)
         self._head, self._needs = model.head, model.task.needs
-        sample = {name: tf.zeros([0], tf.string) for name in model.text_inputs}
-        names = sorted(model.preprocess(sample))
+        self._windows = model.task.windows
+        names = sorted(INPUTS)
         packed = _packed(self._encoder) if weights == "int8" else {}
 
         def network(features: dict[str, Any]) -> dict[str, Any]:
@@ -167,9 +168,12 @@ class Network:
                     f"the weights take {size:,} bytes as constants, a graph can hold {LARGEST:,}; "
                     "export float32, which keeps them beside it"
                 )
-            frozen, results = constants_of(function, lower_control_flow=False), self._results
-            self._call = lambda features: dict(
-                zip(results, frozen(*(features[name] for name in names)), strict=True)
+            frozen, results = (
+                constants_of(function, lower_control_flow=False),
+                function.structured_outputs,
+            )
+            self._call = lambda features: tf.nest.pack_sequence_as(
+                results, frozen(*(features[name] for name in names))
             )
             self.weights = []
 
@@ -187,11 +191,17 @@ class Network:
         }
         if "pooled_output" in found:
             outputs["pooled"] = tf.cast(found["pooled_output"], tf.float32)
-        self._results = sorted(outputs)
         return outputs
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        return self._call(dict(features))
+        return self._call({name: features[name] for name in INPUTS})
+
+    def logits(self, features: Mapping[str, Any]) -> Any:
+        """The logits alone; of a task with windows some rows at a time."""
+        inputs = {name: features[name] for name in INPUTS}
+        if not self._windows:
+            return self._call(inputs)["logits"]
+        return in_chunks(lambda some: self._call(some)["logits"], inputs)
 
 
 def _packed(encoder: Encoder) -> dict[str, tuple[Any, Packed]]:

@@ -35,7 +35,8 @@ class Served:
             `serving_default`: string [B] by input name -> what the task's `decode` gives;
             `classify`, `regress`: if the task has such answers; `inputs`, serialized
             tf.Examples [B] string -> what TensorFlow Serving's calls of these names expect;
-            `encode`: string [B] by input name -> `mean` and `pooled` [B, D] float32.
+            `encode`: string [B] by input name -> `mean` and `pooled` [B, D] float32; not of tasks
+            with windows.
     """
 
     def __init__(self, model: TextModel, network: Network) -> None:
@@ -46,8 +47,9 @@ class Served:
         examples = {"inputs": tf.TensorSpec([None], tf.string, name="inputs")}
 
         def answers(fields: Mapping[str, Any]) -> dict[str, Any]:
-            logits = network(model.preprocess(fields))["logits"]
-            return model.task.decode(logits, model.labels, model.options)
+            features = model.preprocess(fields)
+            logits = network.logits(features)
+            return model.task.decode(logits, model.labels, model.options, features)
 
         # the names of the arguments become the names of the served inputs
         def serving_default(**fields: Any) -> dict[str, Any]:
@@ -73,7 +75,8 @@ class Served:
         if model.task.signature is not None:
             function = {"classify": classify, "regress": regress}[model.task.signature]
             self.signatures[model.task.signature] = _traced(function, examples)
-        self.signatures["encode"] = _traced(encode, strings)
+        if not model.task.windows:  # a text that is cut up has no one vector
+            self.signatures["encode"] = _traced(encode, strings)
 
 
 class Trainable(Served):

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kbert.config import EncoderConfig
-from kbert.errors import BadInput
+from kbert.errors import BadInput, nearest
 from kbert.facade import call_as
 
 Tensors = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What batches are cut from, R of it; not always as many as there were examples.
+
+    Attributes:
+        fields: what a row holds by name, [R] strings or [R, ...] numbers.
+        targets: [R, ...], as `Task.batch` takes them.
+        lengths: tokens of each row [R] int32, special tokens included, before anything is cut;
+            None where they follow from the strings.
+    """
+
+    fields: Mapping[str, Any]
+    targets: np.ndarray
+    lengths: Any = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
 
 class Task(abc.ABC):
@@ -30,6 +50,10 @@ class Task(abc.ABC):
         signature: "classify" or "regress" if TensorFlow Serving has a call for such answers.
         own_labels: names of the outputs where the data name none; labels are then not asked for.
         figure: what `plot` draws, which is also the name of its file; "" if it draws nothing.
+        settings: the task's own settings and their defaults, which `--options` may change; the
+            methods find those that differ in `options`, beside what `tune` found.
+        windows: whether a text may have several rows of ids, which are then computed some at a
+            time.
     """
 
     name: str
@@ -43,6 +67,8 @@ class Task(abc.ABC):
     signature: str | None = None
     own_labels: tuple[str, ...] = ()
     figure: str = ""
+    settings: Mapping[str, Any] = {}
+    windows: bool = False
 
     @abc.abstractmethod
     def preprocess(
@@ -51,10 +77,12 @@ class Task(abc.ABC):
         fields: Tensors,
         max_length: int,
         length: int | Sequence[int] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Tensors:
         """String tensors [B] by input name -> the encoder's inputs, [B, T] int32.
 
         T is the batch's longest row, at most `max_length`; `length` as `kbert.text.pack` has it.
+        A task with `windows` may give more rows, and beside the inputs what `decode` needs.
         """
 
     @abc.abstractmethod
@@ -65,7 +93,40 @@ class Task(abc.ABC):
     def targets(
         self, values: Sequence[Any], labels: Sequence[str], where: str, lines: Sequence[int]
     ) -> np.ndarray:
-        """A column as what the loss compares with. Raises BadInput naming the line."""
+        """A column as what `evaluate` compares with, [R, ...]. Raises BadInput naming the line."""
+
+    def check_rows(
+        self,
+        fields: Mapping[str, Sequence[str]],
+        targets: np.ndarray,
+        where: str,
+        lines: Sequence[int],
+    ) -> None:
+        """Holds targets against the texts of their rows. Raises BadInput naming the line."""
+        return
+
+    def rows(
+        self,
+        tokenizer: Any,
+        fields: Mapping[str, Sequence[str]],
+        targets: np.ndarray,
+        max_length: int,
+        options: Mapping[str, Any] | None = None,
+    ) -> Rows:
+        """Examples as the rows that batches are cut from; one each, unless the task says other."""
+        return Rows(fields, targets)
+
+    def batch(
+        self,
+        tokenizer: Any,
+        fields: Tensors,
+        targets: Any,
+        max_length: int,
+        length: int | Sequence[int] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[Tensors, Any]:
+        """A batch of `rows` -> (encoder's inputs, what the loss compares with); in the graph."""
+        return self.preprocess(tokenizer, fields, max_length, length, options), targets
 
     @abc.abstractmethod
     def head(self, config: EncoderConfig, labels: int, seed: int) -> Any:
@@ -84,11 +145,16 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def decode(
-        self, logits: Any, labels: Sequence[str], options: Mapping[str, Any] | None = None
+        self,
+        logits: Any,
+        labels: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | None = None,
     ) -> Tensors:
         """Logits -> the answer by output name, batch first, in the graph.
 
-        `options`: what `tune` found; None or an empty one is the task's own default.
+        `options`: settings and what `tune` found; None or an empty one is the task's own default.
+        `features`: all that `preprocess` gave.
         """
 
     @abc.abstractmethod
@@ -102,6 +168,46 @@ class Task(abc.ABC):
     ) -> dict[str, Any]:
         """Settings of `decode` chosen on the dev rows; JSON values, kept in `kbert.json`."""
         return {}
+
+    def decode_again(
+        self, answers: Mapping[str, np.ndarray], labels: Sequence[str], options: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """Answers as they are with other `options`, which `tune` found on them."""
+        found = self.decode(answers["scores"], labels, options)
+        return {name: np.asarray(value) for name, value in found.items()}
+
+    def plain(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Answers of `predict`, a dict of plain values each, as a reader expects them."""
+        return rows
+
+    def own(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """All settings of the task, those in `options` in place of the defaults."""
+        given = options or {}
+        return {name: given.get(name, value) for name, value in self.settings.items()}
+
+    def settings_of(self, pairs: Sequence[str]) -> dict[str, Any]:
+        """NAME=VALUE pairs of `--options` as settings.
+
+        Raises:
+            BadInput: an unknown name, or a value of another type than the default.
+        """
+        found: dict[str, Any] = {}
+        for pair in pairs:
+            name, equals, text = pair.partition("=")
+            if not equals:
+                raise BadInput(f"--options: found {pair!r}, expected NAME=VALUE")
+            if name not in self.settings:
+                raise BadInput(
+                    f"--options: the task {self.name} has no {name!r}{nearest(name, self.settings)}"
+                )
+            kind = type(self.settings[name])
+            try:
+                found[name] = kind(text)
+            except ValueError:
+                raise BadInput(
+                    f"--options: {name}: found {text!r}, expected {kind.__name__}"
+                ) from None
+        return found
 
     def row_weights(
         self, targets: np.ndarray, labels: Sequence[str], class_weights: Sequence[str]

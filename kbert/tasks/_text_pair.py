@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kbert.config import EncoderConfig
@@ -24,6 +24,7 @@ class TextPairTask(Task):
         fields: Tensors,
         max_length: int,
         length: int | Sequence[int] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Tensors:
         """[CLS] text [SEP] (text_pair [SEP]), cut longest first, padded to the longest row."""
         from kbert.text import pack

@@ -90,7 +90,11 @@ class Classification(TextPairTask):
         return [metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def decode(
-        self, logits: Any, labels: Sequence[str], options: Mapping[str, Any] | None = None
+        self,
+        logits: Any,
+        labels: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | None = None,
     ) -> Tensors:
         """`label` [B] string, `probabilities` [B, K] and `scores` (the logits) [B, K] float32."""
         import tensorflow as tf

@@ -76,7 +76,11 @@ class MultiLabel(TextPairTask):
         return [metrics.MeanMetricWrapper(exact, name="subset_accuracy")]
 
     def decode(
-        self, logits: Any, labels: Sequence[str], options: Mapping[str, Any] | None = None
+        self,
+        logits: Any,
+        labels: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | None = None,
     ) -> Tensors:
         """The labels whose probability reaches their threshold.
 

@@ -61,7 +61,11 @@ class Regression(TextPairTask):
         return [metrics.MeanSquaredError(name="mse")]
 
     def decode(
-        self, logits: Any, labels: Sequence[str], options: Mapping[str, Any] | None = None
+        self,
+        logits: Any,
+        labels: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | None = None,
     ) -> Tensors:
         """`score` [B] float32."""
         import tensorflow as tf

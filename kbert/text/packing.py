@@ -51,7 +51,7 @@ def pack(
     if max_length < least:
         layout = "[CLS] text [SEP]" if second is None else "[CLS] text [SEP] text [SEP]"
         raise BadInput(f"max_length must be at least {least} for {layout}; got {max_length}")
-    buckets = _buckets(length, max_length)
+    buckets = buckets_of(length, max_length)
 
     # One table of all pieces, then the special tokens; every place of the result looks into it.
     table = [tf.cast(first.flat_values, tf.int32)]
@@ -103,7 +103,7 @@ def pack(
     }
 
 
-def _buckets(length: int | Sequence[int] | None, max_length: int) -> list[int]:
+def buckets_of(length: int | Sequence[int] | None, max_length: int) -> list[int]:
     """The lengths that rows may be padded to; none for any."""
     if length is None:
         return []

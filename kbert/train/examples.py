@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
-    """The recipe with the values that its `dataset` brings; without one, as it is.
+    """The recipe with the values that its `dataset` and its task bring.
 
     Args:
         recipe: with `dataset` and `data_dir`.
@@ -27,14 +27,15 @@ def apply(recipe: Recipe, given: Collection[str] | None = None) -> Recipe:
         BadInput: an unknown data set, one of its files is not there, or a folder without a
             data set.
     """
+    flat, usual = recipe.flat(), Recipe().flat()
+    if given is None:
+        given = {field for field, value in flat.items() if value != usual[field]}
     name = recipe.data.dataset
     if not name:
         if recipe.data.data_dir:
             raise BadInput("--data_dir: needs --dataset, the data set whose files lie there")
-        return recipe
-    flat, usual = recipe.flat(), Recipe().flat()
-    if given is None:
-        given = {field for field, value in flat.items() if value != usual[field]}
+        brought = registry.get("task", recipe.model.task).recipe
+        return recipe.replace(**{k: v for k, v in brought.items() if k not in given})
     values = {k: v for k, v in glue.settings(name).items() if k not in given}
     # a train file of one's own comes without the official dev file, unless that is there
     for part in ("train", "dev"):
@@ -82,5 +83,7 @@ def read(recipe: Recipe) -> tuple[dict[str, Examples], tuple[str, ...], list[str
                     f"({', '.join(labels)}), expected two or more"
                 )
         texts = {i: table.texts(c)[:stop] for i, c in zip(inputs, names, strict=True)}
-        rows[part] = Examples(texts, task.targets(given, labels, table.where, table.lines))
+        targets = task.targets(given, labels, table.where, table.lines)
+        task.check_rows(texts, targets, table.where, table.lines)
+        rows[part] = Examples(texts, targets)
     return rows, labels, inputs

@@ -32,11 +32,11 @@ log = logging.getLogger("kbert")
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Rows ready to train on.
+    """Labelled texts.
 
     Attributes:
         fields: input name -> R strings.
-        targets: [R, ...], as the task's loss takes them.
+        targets: [R, ...], as the task's `targets` gives them.
     """
 
     fields: Mapping[str, Sequence[str]]
@@ -108,16 +108,19 @@ def _examples(model: TextModel, value: Any) -> Examples:
     if count != len(labels):
         raise BadInput(f"found {count} texts and {len(labels)} labels, expected as many")
     lines = range(1, len(labels) + 1)
-    return Examples(fields, model.task.targets(labels, model.labels, "labels", lines))
+    targets = model.task.targets(labels, model.labels, "labels", lines)
+    model.task.check_rows(fields, targets, "labels", lines)
+    return Examples(fields, targets)
 
 
 class _Run:
     """One run, from where its checkpoints left it."""
 
     def __init__(
-        self, model: TextModel, rows: Examples, dev: Examples | None, recipe: Recipe
+        self, model: TextModel, examples: Examples, dev: Examples | None, recipe: Recipe
     ) -> None:
-        self.model, self.rows, self.dev, self.recipe = model, rows, dev, recipe
+        self.model, self.dev, self.recipe = model, dev, recipe
+        rows = self.rows = model.rows(examples.fields, examples.targets)
         schedule = recipe.schedule
         self.steps = steps_per_epoch(len(rows), schedule.batch_size)
         self.total = self.steps * schedule.epochs
@@ -127,7 +130,7 @@ class _Run:
         self.losses = np.zeros(2)  # sum of this epoch's losses, and how many
         self.points: list[list[float]] = []
         self.window = [0.0, 0]
-        self.lengths = model.lengths(rows.fields)
+        self.lengths: Any = rows.lengths
         self.weights = model.task.row_weights(
             rows.targets, model.labels, recipe.model.class_weights
         )
@@ -207,13 +210,10 @@ class _Run:
         model, schedule = self.model, self.recipe.schedule
         length = model.max_length if slices.static else self.stepper.buckets
 
-        def preprocess(fields: Mapping[str, Any]) -> dict[str, Any]:
-            return model.preprocess(fields, length)
-
         return training_batches(
             self.rows.fields,
             self.rows.targets,
-            preprocess,
+            lambda fields, targets: model.batch(fields, targets, length),
             batch_size=schedule.batch_size,
             epochs=schedule.epochs,
             seed=self.recipe.run.seed,
@@ -336,6 +336,5 @@ def evaluate(
     options = model.task.tune(answers, rows.targets, model.labels) if tune else {}
     if options:
         model.set_options(options)
-        decoded = model.task.decode(tf.constant(answers["scores"]), model.labels, options)
-        answers = {name: value.numpy() for name, value in decoded.items()}
+        answers = model.task.decode_again(answers, model.labels, model.options)
     return model.task.evaluate(answers, rows.targets, model.labels), answers

@@ -6,6 +6,7 @@ examples are not single labels of a text adds its own to `EXAMPLES`.
 
 import json
 import math
+import operator
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +29,18 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "day"
 TEXTS = {"text": ["good day", "bad days", "good", "bad night night"]}
 EXAMPLES = {
     "regression": (TEXTS, [1.5, "-0.25", 2, "1e-1"]),
+    "span_extraction": (
+        {
+            "question": ["day", "night", "bad", "night"],
+            "context": ["good day", "bad days and night", "good bad good", "day"],
+        },
+        [
+            [{"text": "day", "answer_start": 5}],
+            [{"text": "night", "answer_start": 13}, {"text": "bad", "answer_start": 0}],
+            [{"text": "bad", "answer_start": 5}],
+            [],
+        ],
+    ),
     "multi_label": (TEXTS, ["joy|light", "", ["gloom", "joy"], "gloom"]),
 }
 DEFAULT = (TEXTS, ["yes", "no", "yes", "no"])
@@ -181,10 +194,29 @@ class Tiny:
         self.head.build()
         self.tokenizer = WordPieceTokenizer(VOCABULARY)
         self.features = self.task.preprocess(self.tokenizer, self.fields, 16)
+        rows = self.task.rows(self.tokenizer, fields, self.targets, 16)
+        made = {
+            key: tf.constant(v if isinstance(v, np.ndarray) else list(v))
+            for key, v in rows.fields.items()
+        }
+        self.count = len(rows)
+        self.batch, self.aims = self.task.batch(self.tokenizer, made, tf.constant(rows.targets), 16)
 
     def logits(self, features=None, training=False):
-        out = self.encoder(self.features if features is None else features, training=training)
+        given = self.features if features is None else features
+        inputs = {name: given[name] for name in INPUTS if name in given}
+        out = self.encoder(inputs, training=training)
         return self.head(out[self.task.needs], training=training)
+
+    def decode(self, logits, options=None, features=None):
+        features = self.features if features is None else features
+        return self.task.decode(logits, self.labels, options, features)
+
+    def of_row(self, row):
+        """Features of one row alone; `row` may be a slice."""
+        chosen = row if isinstance(row, slice) else slice(row, row + 1)
+        fields = {key: value[chosen] for key, value in self.fields.items()}
+        return self.task.preprocess(self.tokenizer, fields, 16)
 
 
 def task_is_described(name: str) -> None:
@@ -203,41 +235,43 @@ def targets_are_found(name: str) -> None:
     assert len(set(run.labels)) == len(run.labels)
     assert len(run.targets) == run.rows
     turned = run.task.targets(run.column[::-1], run.labels, "labels", range(run.rows))
-    assert np.array_equal(turned, run.targets[::-1])
+    assert turned.tolist() == run.targets[::-1].tolist()
 
 
 def preprocess_makes_features(name: str) -> None:
     """int32 [B, T] under the encoder's names, no longer than asked, rows apart from each other."""
     run = Tiny(name)
-    assert set(run.features) <= set(INPUTS)
-    for value in run.features.values():
+    assert run.task.windows or set(run.features) <= set(INPUTS)
+    for value in (run.features[name] for name in INPUTS if name in run.features):
         assert value.dtype == tf.int32
         assert value.shape[0] == run.rows
     short = run.task.preprocess(run.tokenizer, run.fields, 5)
     assert short["input_ids"].shape[1] <= 5
     mask = run.features["attention_mask"].numpy()
     for row in range(run.rows):
-        one = {key: value[row : row + 1] for key, value in run.fields.items()}
-        ids = run.task.preprocess(run.tokenizer, one, 16)["input_ids"].numpy()[0]
+        ids = run.of_row(row)["input_ids"].numpy()[0]
         assert ids.tolist() == run.features["input_ids"].numpy()[row][mask[row] == 1].tolist()
 
 
 def loss_adds_up(name: str) -> None:
     """(sum, count) over the batch is that of its two halves together."""
     run = Tiny(name)
-    logits = run.logits()
-    ones = np.ones(run.rows, np.float32)
-    total, count = run.task.loss(logits, run.targets, ones)
+    logits = run.logits(run.batch)
+    ones = np.ones(run.count, np.float32)
+    total, count = run.task.loss(logits, run.aims, ones)
     assert total.dtype == count.dtype == tf.float32
     assert float(count) > 0
     assert math.isfinite(float(total))
     halves = [
-        run.task.loss(logits[s], run.targets[s], ones[s]) for s in (slice(0, 1), slice(1, None))
+        run.task.loss(
+            tf.nest.map_structure(operator.itemgetter(part), logits), run.aims[part], ones[part]
+        )
+        for part in (slice(0, 1), slice(1, None))
     ]
     assert math.isclose(float(total), sum(float(t) for t, _ in halves), rel_tol=1e-5)
     assert float(count) == sum(float(c) for _, c in halves)
     # a row of weight 0 is as if it were not there
-    first = run.task.loss(logits, run.targets, np.eye(1, run.rows, dtype=np.float32)[0])
+    first = run.task.loss(logits, run.aims, np.eye(1, run.count, dtype=np.float32)[0])
     assert math.isclose(float(first[0]), float(halves[0][0]), rel_tol=1e-5)
     assert float(first[1]) == float(halves[0][1])
 
@@ -249,8 +283,8 @@ def loss_can_be_learned(name: str) -> None:
     losses = []
     for _ in range(10):
         with tf.GradientTape() as tape:
-            ones = np.ones(run.rows, np.float32)
-            total, count = run.task.loss(run.logits(), run.targets, ones)
+            ones = np.ones(run.count, np.float32)
+            total, count = run.task.loss(run.logits(run.batch), run.aims, ones)
             loss = total / count
         losses.append(float(loss))
         gradients = tape.gradient(loss, [v.value for v in variables])
@@ -266,14 +300,15 @@ def decode_is_batch_first(name: str) -> None:
     """Every output has a row for each row, in the graph as in eager mode, for none as well."""
     run = Tiny(name)
     logits = run.logits()
-    answers = run.task.decode(logits, run.labels)
+    answers = run.decode(logits)
     assert answers
     for key, value in answers.items():
         assert value.shape[0] == run.rows, key
-    graph = tf.function(lambda x: run.task.decode(x, run.labels))(logits)
+    graph = tf.function(run.decode, autograph=False)(logits)
     assert set(graph) == set(answers)
     for row in (0, run.rows - 1):
-        one = run.task.decode(logits[row : row + 1], run.labels)
+        alone = run.of_row(row)
+        one = run.decode(run.logits(alone), None, alone)
         for key, value in answers.items():
             found, expected = one[key].numpy()[0], value.numpy()[row]
             if value.dtype == tf.string:
@@ -281,19 +316,20 @@ def decode_is_batch_first(name: str) -> None:
             else:
                 assert np.allclose(found, expected, atol=1e-6), key
                 assert np.allclose(graph[key].numpy()[row], expected, atol=1e-6), key
-    for key, value in run.task.decode(logits[:0], run.labels).items():
+    none = run.of_row(slice(0, 0))
+    for key, value in run.decode(run.logits(none), None, none).items():
         assert value.shape[0] == 0, key
 
 
 def evaluate_gives_fractions(name: str) -> None:
     """The metric that picks the best model is among the metrics, and all are plain floats."""
     run = Tiny(name)
-    answers = {k: v.numpy() for k, v in run.task.decode(run.logits(), run.labels).items()}
+    answers = {k: v.numpy() for k, v in run.decode(run.logits()).items()}
     found = run.task.evaluate(answers, run.targets, run.labels)
     assert run.task.best in found
     assert all(type(value) is float and math.isfinite(value) for value in found.values())
     for metric in run.task.metrics():
-        metric.update_state(run.targets, run.logits())
+        metric.update_state(run.aims, run.logits(run.batch))
         assert math.isfinite(float(metric.result()))
         if metric.name in found:
             assert math.isclose(float(metric.result()), found[metric.name], abs_tol=1e-6)
@@ -303,11 +339,14 @@ def answers_can_be_looked_into(name: str) -> None:
     """Tuned options are JSON, lower no metric and decode; errors, breakdown and plot have rows."""
     run = Tiny(name)
     logits = run.logits()
-    answers = {k: v.numpy() for k, v in run.task.decode(logits, run.labels).items()}
+    answers = {k: v.numpy() for k, v in run.decode(logits).items()}
     plain = run.task.evaluate(answers, run.targets, run.labels)
     options = run.task.tune(answers, run.targets, run.labels)
     assert json.loads(json.dumps(options)) == options
-    tuned = {k: v.numpy() for k, v in run.task.decode(logits, run.labels, options).items()}
+    tuned = {k: v.numpy() for k, v in run.decode(logits, options).items()}
+    if options:
+        again = run.task.decode_again(answers, run.labels, options)
+        assert all(np.array_equal(again[key], value) for key, value in tuned.items())
     assert set(tuned) == set(answers)
     assert run.task.evaluate(tuned, run.targets, run.labels)[run.task.best] >= plain[run.task.best]
     breakdown = run.task.breakdown(answers, run.targets, run.labels)
@@ -327,16 +366,17 @@ def answers_can_be_looked_into(name: str) -> None:
 def rows_do_not_touch(name: str) -> None:
     """A row alone gives the logits that it gives among others."""
     run = Tiny(name)
-    together = np.asarray(run.logits())
+    together = tf.nest.flatten(run.logits())
     mask = run.features["attention_mask"].numpy()
     for row in range(run.rows):
         length = int(mask[row].sum())
-        one = {key: value[row : row + 1, :length] for key, value in run.features.items()}
-        alone = np.asarray(run.logits(one))[0]
-        expected = together[row]
-        if run.task.needs == "sequence_output" and expected.ndim:
-            expected = expected[:length]
-        assert np.abs(alone - expected).max() <= 1e-5
+        features = {name: run.features[name] for name in INPUTS if name in run.features}
+        one = {key: value[row : row + 1, :length] for key, value in features.items()}
+        for alone, among in zip(tf.nest.flatten(run.logits(one)), together, strict=True):
+            expected = among[row].numpy()
+            if run.task.needs == "sequence_output" and expected.ndim:
+                expected = expected[:length]
+            assert np.abs(alone[0].numpy() - expected).max() <= 1e-5
 
 
 TASK_CHECKS = (

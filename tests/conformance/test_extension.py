@@ -84,7 +84,7 @@ class PairOrder(Task):
     needs = "sequence_output"
     best = "accuracy"
 
-    def preprocess(self, tokenizer, fields, max_length, length=None):
+    def preprocess(self, tokenizer, fields, max_length, length=None, options=None):
         from kbert.text import pack
 
         return pack(
@@ -113,7 +113,7 @@ class PairOrder(Task):
     def metrics(self):
         return []
 
-    def decode(self, logits, labels, options=None):
+    def decode(self, logits, labels, options=None, features=None):
         import tensorflow as tf
 
         return {"label": tf.gather(tf.constant(list(labels)), tf.argmax(logits, -1)),

@@ -21,7 +21,7 @@ def elements(**options):
     """Each element as (texts, targets, weights), all as lists."""
     settings = {"batch_size": 4, "epochs": 3, "seed": 5, **options}
     dataset = training_batches(
-        {"text": ROWS}, np.arange(10, dtype=np.int32), lambda texts: texts, **settings
+        {"text": ROWS}, np.arange(10, dtype=np.int32), lambda *batch: batch, **settings
     )
     return [
         (
@@ -206,12 +206,13 @@ def test_a_row_that_is_not_there_counts_nothing():
 
 
 def test_static_slices_have_static_shapes():
-    def preprocess(texts):
+    def make(texts, targets):
         ids = tf.strings.length(texts["text"])[:, None] * tf.ones([1, 6], tf.int32)
-        return {"input_ids": tf.raw_ops.PlaceholderWithDefault(input=ids, shape=[None, 6])}
+        ids = tf.raw_ops.PlaceholderWithDefault(input=ids, shape=[None, 6])
+        return {"input_ids": ids}, targets
 
     dataset = training_batches(
-        {"text": ROWS}, np.arange(10, dtype=np.int32), preprocess, batch_size=4, epochs=1, seed=5,
+        {"text": ROWS}, np.arange(10, dtype=np.int32), make, batch_size=4, epochs=1, seed=5,
         slices=Slices(2, mine=(0, 1), static=True),
     )  # fmt: skip
     features, targets, weights = dataset.element_spec
@@ -229,6 +230,6 @@ def test_by_length_is_longest_first_and_stable():
 def test_nothing_is_tuned():
     """An iterator that goes away would wait for the thread that does it."""
     dataset = training_batches(
-        {"text": ROWS}, np.zeros(10, np.int32), lambda t: t, batch_size=4, epochs=1, seed=0
+        {"text": ROWS}, np.zeros(10, np.int32), lambda *b: b, batch_size=4, epochs=1, seed=0
     )
     assert dataset.options().autotune.enabled is False

@@ -96,7 +96,7 @@ class Worker:
             lambda slices: training_batches(
                 fields,
                 targets,
-                lambda one: model.preprocess(one, run.buckets),
+                lambda *batch: model.batch(*batch, run.buckets),
                 batch_size=BATCH,
                 epochs=EPOCHS,
                 seed=3,

@@ -133,7 +133,7 @@ def batches(model, parts=1):
     return training_batches(
         {"text": TEXTS},
         np.array([1, 0, 0, 1, 0], np.int32),
-        lambda fields: model.preprocess(fields, model.max_length),
+        lambda *batch: model.batch(*batch, model.max_length),
         batch_size=4,
         epochs=1,
         seed=0,
@@ -171,7 +171,7 @@ def test_every_shape_is_static_and_no_op_needs_a_host(model, parts):
 def test_the_check_bites(model):
     """A batch of any length gives shapes that are not static."""
     dataset = training_batches(
-        {"text": TEXTS}, np.zeros(5, np.int32), model.preprocess, batch_size=4, epochs=1, seed=0
+        {"text": TEXTS}, np.zeros(5, np.int32), model.batch, batch_size=4, epochs=1, seed=0
     )
     graph = (
         tf.function(lambda *batch: step.train_step(model, *batch)[0])

@@ -219,7 +219,7 @@ def test_slices_put_together_are_the_batch(fresh, rows):
         data = training_batches(
             examples.fields,
             examples.targets,
-            model.preprocess,
+            model.batch,
             batch_size=4,
             epochs=2,
             seed=1,
@@ -272,7 +272,7 @@ def test_the_stepper_says_what_it_did(quiet, rows):
         lambda slices: training_batches(
             {"text": texts},
             targets,
-            model.preprocess,
+            model.batch,
             batch_size=8,
             epochs=4,
             seed=0,

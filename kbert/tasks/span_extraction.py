@@ -1,0 +1,289 @@
+"""The span of a context that answers a question (Devlin et al. 4.2 and 4.3; `run_squad.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from kbert.config import EncoderConfig
+from kbert.errors import BadInput
+from kbert.layers.heads import Span
+from kbert.tasks import Rows, Task, Tensors
+from kbert.tasks import _squad as squad
+
+# texts that are tokenized at once where only their lengths are asked for
+_SOME = 1024
+
+
+class SpanExtraction(Task):
+    """A start and an end logit for each token of windows of the context.
+
+    Settings:
+        doc_stride: how many tokens further on the next window begins.
+        max_query_length: tokens that a question keeps.
+        max_answer_length: the most tokens of an answer.
+        n_best: how many answers there are at most.
+
+    With `null_threshold` in the options, which `tune` sets where the dev rows have questions
+    without an answer, there may be none: "" where `null_score` less the best score is above it.
+
+    An empty context has no answer: "" with score and probability 0. An empty question is asked as
+    it is. A question keeps its first tokens, at most `max_query_length` and half of a window.
+    """
+
+    name = "span_extraction"
+    inputs = ("question", "context")
+    needs = "sequence_output"
+    best = "f1"
+    recipe = {"text": ("question", "context"), "label": "answers", "max_length": 384}
+    head_kind = "span_extraction"
+    pipeline_tag = "question-answering"
+    own_labels = ("start", "end")
+    settings = {"doc_stride": 128, "max_query_length": 64, "max_answer_length": 30, "n_best": 20}
+    windows = True
+
+    def summary(self, labels: Sequence[str]) -> str:
+        """A part of the context."""
+        return "the part of `context` that answers `question`"
+
+    def labels_of(self, values: Sequence[Any]) -> tuple[str, ...]:
+        """The names of the two outputs."""
+        return self.own_labels
+
+    def _layout(self, max_length: int, options: Mapping[str, Any] | None) -> Any:
+        from kbert.text.windows import Layout
+
+        own = self.own(options)
+        return Layout(max_length, own["doc_stride"], own["max_query_length"])
+
+    def preprocess(
+        self,
+        tokenizer: Any,
+        fields: Tensors,
+        max_length: int,
+        length: int | Sequence[int] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Tensors:
+        """All windows of all rows, and what the search for answers reads."""
+        from kbert.text.windows import windows
+
+        context = fields["context"]
+        tokens = tokenizer(context)
+        found = windows(
+            tokenizer.ids(fields["question"]),
+            tokens.ids,
+            cls_id=tokenizer.cls_id,
+            sep_id=tokenizer.sep_id,
+            pad_id=tokenizer.pad_id,
+            layout=self._layout(max_length, options),
+            chosen=fields.get("window"),
+            length=length,
+        )
+        more = {
+            "context": context,
+            "splits": tokens.starts.row_splits,
+            "starts": tokens.starts.flat_values,
+            "ends": tokens.ends.flat_values,
+        }
+        return {**found, **more}
+
+    def targets(
+        self, values: Sequence[Any], labels: Sequence[str], where: str, lines: Sequence[int]
+    ) -> np.ndarray:
+        """[R] lists of answers, each (text, first character); empty where there is none.
+
+        A value is a list of `{"text", "answer_start"}`, or the same as one object of two lists.
+        """
+        found = np.empty(len(values), object)
+        for row, value in enumerate(values):
+            found[row] = _answers(value, f"{where}: line {lines[row]}")
+        return found
+
+    def check_rows(
+        self,
+        fields: Mapping[str, Sequence[str]],
+        targets: np.ndarray,
+        where: str,
+        lines: Sequence[int],
+    ) -> None:
+        """Every answer stands in its context where it says."""
+        for row, (context, answers) in enumerate(zip(fields["context"], targets, strict=True)):
+            for text, start in answers:
+                there = context[start : start + len(text)]
+                if there != text:
+                    raise BadInput(
+                        f"{where}: line {lines[row]}: found {there[:60]!r} at character {start} of "
+                        f"the context, expected the answer {text[:60]!r}"
+                    )
+
+    def rows(
+        self,
+        tokenizer: Any,
+        fields: Mapping[str, Sequence[str]],
+        targets: np.ndarray,
+        max_length: int,
+        options: Mapping[str, Any] | None = None,
+    ) -> Rows:
+        """A row for each window; targets are the first answer's bytes, (-1, -1) for none."""
+        layout = self._layout(max_length, options)
+        questions, contexts = (_lengths(tokenizer, fields[name]) for name in self.inputs)
+        kept, room, step, number = layout.sizes(questions, contexts)
+        row = np.repeat(np.arange(len(number)), number)
+        window = np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number)
+        count = np.minimum(contexts[row] - window * step[row], room[row])
+        spans = np.array(
+            [_bytes(*pair) for pair in zip(fields["context"], targets, strict=True)], np.int32
+        ).reshape(-1, 2)
+        cut = {name: [fields[name][i] for i in row.tolist()] for name in self.inputs}
+        return Rows(
+            {**cut, "window": window.astype(np.int32)},
+            spans[row],
+            (kept[row] + count + 3).astype(np.int32),
+        )
+
+    def batch(
+        self,
+        tokenizer: Any,
+        fields: Tensors,
+        targets: Any,
+        max_length: int,
+        length: int | Sequence[int] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[Tensors, Any]:
+        """Targets become slots [B, 2]; [CLS] where the window has not the whole answer."""
+        import tensorflow as tf
+
+        features = self.preprocess(tokenizer, fields, max_length, length, options)
+        splits = features["splits"]
+        starts, ends = (
+            tf.cast(tf.RaggedTensor.from_row_splits(features[name], splits), tf.int32)
+            for name in ("starts", "ends")
+        )
+        # tokens that end before the answer, and those that begin before its end
+        first = tf.reduce_sum(tf.cast(ends <= targets[:, :1], tf.int32), axis=1)
+        last = tf.reduce_sum(tf.cast(starts < targets[:, 1:], tf.int32), axis=1) - 1
+        begin, count = features["begin"], features["count"]
+        inside = (first >= begin) & (last < begin + count) & (first <= last) & (targets[:, 0] >= 0)
+        slots = tf.stack([first, last], axis=1) + (features["place"] - begin)[:, None]
+        return features, tf.where(inside[:, None], slots, 0)
+
+    def head(self, config: EncoderConfig, labels: int, seed: int) -> Span:
+        """One dense layer, two units."""
+        return Span(config, seed)
+
+    def loss(self, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
+        """Mean cross-entropy of start and end over all slots, summed over rows."""
+        total = 0.0
+        for part, logit in enumerate(logits):
+            rows = ops.log_softmax(ops.cast(logit, "float32"), axis=-1)
+            hot = ops.one_hot(targets[:, part], ops.shape(logit)[-1], dtype="float32")
+            total = total - ops.sum(weights * ops.sum(rows * hot, axis=-1)) / 2
+        return total, ops.sum(weights)
+
+    def metrics(self) -> list[Any]:
+        """None: what counts is the answer over all windows."""
+        return []
+
+    def decode(
+        self,
+        logits: Any,
+        labels: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | None = None,
+    ) -> Tensors:
+        """The best span of each row, and the next ones.
+
+        `answer` [B] string, `start` and `end` [B] int32 (characters of the context), `byte_start`
+        and `byte_end`, `score` [B] float32 (sum of both logits), `null_score` (of no answer),
+        `probability` (among the n best, and no answer where that is allowed); `n_best_count` [B]
+        and `n_best_answer`, `n_best_score`, `n_best_start` and so on [B, N], best first.
+        """
+        from kbert.tasks._spans import chosen, search
+
+        own = self.own(options)
+        assert features is not None
+        found = search(logits, features, n_best=own["n_best"], longest=own["max_answer_length"])
+        return chosen(found, (options or {}).get("null_threshold"))
+
+    def decode_again(
+        self, answers: Mapping[str, np.ndarray], labels: Sequence[str], options: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """See `Task`; the spans stay, the choice among them is made anew."""
+        from kbert.tasks._spans import again
+
+        return again(answers, options.get("null_threshold"))
+
+    def evaluate(
+        self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """`exact_match` and `f1` in percent, as SQuAD's own scripts have them."""
+        given, gold = _by_row(answers["answer"], targets)
+        score = squad.scores if all(gold.values()) else squad.scores_by_answer
+        return {k: float(v) for k, v in score(given, gold).items() if "total" not in k and k != "missing"}
+
+    def tune(
+        self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, Any]:
+        """`null_threshold` with the best F1, by SQuAD 2.0's rule, if a question has no answer."""
+        texts, gold = _by_row(answers["n_best_answer"][:, 0], targets)
+        if all(gold.values()):
+            return {}
+        odds = answers["null_score"] - answers["n_best_score"][:, 0]
+        best = squad.best_thresholds(
+            texts, gold, {k: float(v) for k, v in zip(texts, odds, strict=True)}
+        )
+        return {"null_threshold": float(best["best_f1_thresh"])}
+
+
+def _answers(value: Any, place: str) -> list[tuple[str, int]]:
+    if isinstance(value, Mapping) and isinstance(value.get("text"), (list, tuple, np.ndarray)):
+        pairs = zip(value["text"], value.get("answer_start", ()), strict=False)
+        value = [{"text": text, "answer_start": int(start)} for text, start in pairs]
+    if not isinstance(value, (list, tuple)):
+        raise BadInput(f"{place}: answers: found {value!r}, expected a list of answers")
+    found = []
+    for one in value:
+        text, start = (
+            (one.get("text"), one.get("answer_start")) if isinstance(one, Mapping) else one
+        )
+        if not isinstance(text, str) or not isinstance(start, int) or not text or start < 0:
+            raise BadInput(
+                f"{place}: answers: found {one!r}, expected text and answer_start (characters)"
+            )
+        found.append((text, start))
+    return found
+
+
+def _bytes(context: str, answers: Sequence[tuple[str, int]]) -> tuple[int, int]:
+    """Where the first answer lies, in bytes."""
+    if not answers:
+        return -1, -1
+    text, start = answers[0]
+    first = len(context[:start].encode("utf-8"))
+    return first, first + len(text.encode("utf-8"))
+
+
+def _lengths(tokenizer: Any, texts: Sequence[str]) -> np.ndarray:
+    """Tokens of each text, [R] int64."""
+    import tensorflow as tf
+
+    found = [
+        tokenizer.ids(tf.constant(list(texts[i : i + _SOME]), tf.string)).row_lengths().numpy()
+        for i in range(0, len(texts), _SOME)
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *found])
+
+
+def _by_row(texts: np.ndarray, targets: np.ndarray) -> tuple[dict[str, str], dict[str, Any]]:
+    """Answers and gold texts, each by the number of its row, as the metric takes them."""
+    given = {
+        str(i): text.decode("utf-8") if isinstance(text, bytes) else text
+        for i, text in enumerate(texts)
+    }
+    return given, {str(i): [text for text, _ in row] for i, row in enumerate(targets)}
+
+
+TASK = SpanExtraction()
