@@ -42,6 +42,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "Also write the errors here: .tsv, .csv, .jsonl or .parquet.",
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "predictions",
+        "",
+        "Also write the answers to this folder, in the files that official scripts read.",
+        flag_values=values,
+    )
 
 
 def run(values: flags.FlagValues) -> int:
@@ -58,6 +64,7 @@ def run(values: flags.FlagValues) -> int:
         dataset=values.dataset,
         data_dir=values.data_dir,
         errors=values.errors,
+        predictions=values.predictions,
     )
     if values.output:
         write_json(values.output, metrics)
@@ -74,6 +81,7 @@ def evaluate(
     dataset: str = "",
     data_dir: str = "",
     errors: str = "",
+    predictions: str = "",
 ) -> dict[str, Any]:
     """The metrics of a model directory on a file, or on the dev rows of a data set.
 
@@ -120,6 +128,9 @@ def evaluate(
     )
     metrics = loaded.task.evaluate(answers, targets, loaded.labels)
     progress.say(f"{len(table):,} rows, {progress.rate:,.0f} rows/s")
+    if predictions:
+        ids = table.texts("id") if "id" in table.columns else [str(line) for line in table.lines]
+        loaded.task.write_official(predictions, ids, answers, loaded.options)
     if errors:
         shown = {columns[name]: values for name, values in fields.items()}
         found = loaded.task.errors(answers, targets, loaded.labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -179,6 +180,20 @@ class Task(abc.ABC):
     def plain(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers of `predict`, a dict of plain values each, as a reader expects them."""
         return rows
+
+    def write_official(
+        self,
+        folder: str | os.PathLike[str],
+        ids: Sequence[str],
+        answers: Mapping[str, np.ndarray],
+        options: Mapping[str, Any],
+    ) -> None:
+        """Answers in the files that the task's official scripts read.
+
+        Raises:
+            BadInput: it has none.
+        """
+        raise BadInput(f"--predictions: the task {self.name} has no official files")
 
     def own(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """All settings of the task, those in `options` in place of the defaults."""

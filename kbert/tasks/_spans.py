@@ -32,8 +32,8 @@ def search(
 
     Returns:
         `count` [R] int32; padded to [R, N]: `text` string, `byte_start`, `byte_end`, `start`, `end`
-        (characters) int32, `score` (the sum of both logits) float32; `null_score` [R] float32,
-        the least over windows of the score of [CLS].
+        (characters) int32, `start_logit`, `end_logit` and `score`, their sum, float32; [R] float32
+        `null_score`, the least over windows of the score of [CLS], and its two logits.
     """
     context, splits = features["context"], features["splits"]
     rows = tf.size(context)
@@ -54,15 +54,17 @@ def search(
     fits = start_ok[:, :, None] & end_ok[:, None, :] & (size >= 0) & (size < longest)
     found = tf.where(fits)  # [C, 3]
     window, i, j = (found[:, k] for k in range(3))
-    score = tf.gather_nd(start_score, tf.stack([window, i], 1)) + tf.gather_nd(
-        end_score, tf.stack([window, j], 1)
-    )
+    start_logit = tf.gather_nd(start_score, tf.stack([window, i], 1))
+    end_logit = tf.gather_nd(end_score, tf.stack([window, j], 1))
+    score = start_logit + end_logit
     row = tf.gather(features["row"], window)
 
     # best first within each row; equal scores as they come
     order = tf.argsort(-score, stable=True)
     order = tf.gather(order, tf.argsort(tf.gather(row, order), stable=True))
-    window, i, j, score, row = (tf.gather(x, order) for x in (window, i, j, score, row))
+    window, i, j, row, score, start_logit, end_logit = (
+        tf.gather(x, order) for x in (window, i, j, row, score, start_logit, end_logit)
+    )
     slots = (
         tf.gather_nd(start, tf.stack([window, i], 1)),
         tf.gather_nd(end, tf.stack([window, j], 1)),
@@ -78,15 +80,21 @@ def search(
     place = tf.range(tf.size(same))
     first_of = tf.math.unsorted_segment_min(place, same, tf.size(same))
     keep = tf.gather(first_of, same) == place
-    row, score, text, byte_start, byte_end = (
-        tf.boolean_mask(x, keep) for x in (row, score, text, byte_start, byte_end)
-    )
+    kept = {
+        "text": text,
+        "byte_start": byte_start,
+        "byte_end": byte_end,
+        "score": score,
+        "start_logit": start_logit,
+        "end_logit": end_logit,
+    }
+    kept = {name: tf.boolean_mask(x, keep) for name, x in kept.items()}
+    row = tf.boolean_mask(row, keep)
     counts = tf.math.bincount(row, minlength=rows, maxlength=rows, dtype=tf.int32)
     rank = tf.range(tf.size(row)) - tf.gather(tf.cumsum(counts, exclusive=True), row)
     keep = rank < n_best
-    row, rank, score, text, byte_start, byte_end = (
-        tf.boolean_mask(x, keep) for x in (row, rank, score, text, byte_start, byte_end)
-    )
+    kept = {name: tf.boolean_mask(x, keep) for name, x in kept.items()}
+    row, rank = tf.boolean_mask(row, keep), tf.boolean_mask(rank, keep)
     counts = tf.minimum(counts, n_best)
     row_splits = tf.cast(tf.concat([[0], tf.cumsum(counts)], 0), tf.int64)
 
@@ -100,19 +108,24 @@ def search(
         return tf.ensure_shape(tf.tensor_scatter_nd_update(blank, places, values), [None, n_best])
 
     null = start_logits[:, 0] + end_logits[:, 0]
+    least = tf.math.unsorted_segment_min(null, features["row"], rows)
+    # the first window of those with the least score
+    number = tf.range(tf.size(null))
+    number = tf.where(null == tf.gather(least, features["row"]), number, tf.size(null))
+    at = tf.math.unsorted_segment_min(number, features["row"], rows)
+    kept["start"], kept["end"] = in_characters(kept["byte_start"]), in_characters(kept["byte_end"])
     return {
         "count": counts,
-        "text": table(text, ""),
-        "byte_start": table(byte_start, 0),
-        "byte_end": table(byte_end, 0),
-        "start": table(in_characters(byte_start), 0),
-        "end": table(in_characters(byte_end), 0),
-        "score": table(score, 0.0),
-        "null_score": tf.math.unsorted_segment_min(null, features["row"], rows),
+        **{name: table(x, "" if x.dtype == tf.string else 0) for name, x in kept.items()},
+        "null_score": least,
+        "null_start_logit": tf.gather(start_logits[:, 0], at),
+        "null_end_logit": tf.gather(end_logits[:, 0], at),
     }
 
 
 _COLUMNS = ("answer", "start", "end", "byte_start", "byte_end", "score")
+_LOGITS = ("start_logit", "end_logit")
+_NULLS = ("null_score", "null_start_logit", "null_end_logit")
 
 
 def chosen(found: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
@@ -132,31 +145,32 @@ def chosen(found: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
     top = tf.reduce_max(entries, axis=1, keepdims=True)
     shares = tf.where(entries > score.dtype.min, tf.exp(entries - top), 0.0)
     shares = tf.math.divide_no_nan(shares, tf.reduce_sum(shares, axis=1, keepdims=True))
-    outputs = {
-        "null_score": null,
+    n_best = {
         "n_best_count": count,
         "n_best_answer": found["text"],
+        **{f"n_best_{name}": found[name] for name in (*_COLUMNS[1:], *_LOGITS)},
         "n_best_probability": shares[:, : score.shape[1]],
-        **{f"n_best_{name}": found[name] for name in _COLUMNS[1:]},
     }
     none = count == 0
     if threshold is not None:
         none |= null - score[:, 0] > threshold
-    for name in _COLUMNS:
-        value = outputs[f"n_best_{name}"][:, 0]
+    outputs = {}
+    for name in (*_COLUMNS, "probability"):
+        value = n_best[f"n_best_{name}"][:, 0]
         outputs[name] = tf.where(none, tf.zeros_like(value), value)
-    if threshold is None:
-        outputs["probability"] = outputs["n_best_probability"][:, 0]
-    else:
+    if threshold is not None:
         # of no answer, the score that it won by
         outputs["score"] = tf.where(none, null, score[:, 0])
         outputs["probability"] = tf.where(none, shares[:, -1], shares[:, 0])
-    return outputs
+    nulls = {name: found[name] for name in _NULLS}
+    return {**outputs, **nulls, **n_best}
 
 
 def again(answers: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
     """Outputs of `chosen` as they are with another threshold, as numpy arrays."""
-    found = {name: tf.constant(answers[f"n_best_{name}"]) for name in (*_COLUMNS[1:], "count")}
+    found = {
+        name: tf.constant(answers[f"n_best_{name}"]) for name in (*_COLUMNS[1:], *_LOGITS, "count")
+    }
+    found.update({name: tf.constant(answers[name]) for name in _NULLS})
     found["text"] = tf.constant(answers["n_best_answer"].tolist(), tf.string)
-    found["null_score"] = tf.constant(answers["null_score"])
     return {name: value.numpy() for name, value in chosen(found, threshold).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -222,7 +223,49 @@ class SpanExtraction(Task):
         """`exact_match` and `f1` in percent, as SQuAD's own scripts have them."""
         given, gold = _by_row(answers["answer"], targets)
         score = squad.scores if all(gold.values()) else squad.scores_by_answer
-        return {k: float(v) for k, v in score(given, gold).items() if "total" not in k and k != "missing"}
+        return {
+            k: float(v)
+            for k, v in score(given, gold).items()
+            if "total" not in k and k != "missing"
+        }
+
+    def plain(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The n best as a list, `n_best`."""
+        found = []
+        for row in rows:
+            names = [name for name in row if name.startswith("n_best_") and name != "n_best_count"]
+            best = [
+                {name.removeprefix("n_best_"): row[name][i] for name in names}
+                for i in range(row["n_best_count"])
+            ]
+            first = {k: v for k, v in row.items() if not k.startswith("n_best_")}
+            found.append({**first, "n_best": best})
+        return found
+
+    def write_official(
+        self,
+        folder: str | os.PathLike[str],
+        ids: Sequence[str],
+        answers: Mapping[str, np.ndarray],
+        options: Mapping[str, Any],
+    ) -> None:
+        """predictions.json, nbest_predictions.json, and null_odds.json of questions that may have
+        no answer."""
+        texts = dict(zip(ids, map(_string, answers["answer"]), strict=True))
+        may_be_none = "null_threshold" in options
+        n_best, odds = {}, {}
+        for row, name in enumerate(ids):
+            columns = (answers[f"n_best_{c}"][row] for c in ("answer", "start_logit", "end_logit"))
+            entries = [
+                (_string(text), float(start), float(end))
+                for text, start, end in zip(*columns, strict=True)
+            ][: answers["n_best_count"][row]]
+            null = tuple(float(answers[f"null_{c}_logit"][row]) for c in ("start", "end"))
+            odds[name] = sum(null) - (sum(entries[0][1:]) if entries else 0.0)
+            if may_be_none:
+                entries = sorted([*entries, ("", null[0], null[1])], key=lambda entry: -entry[1] - entry[2])
+            n_best[name] = entries
+        squad.write_official(folder, texts, n_best, odds if may_be_none else None)
 
     def tune(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
@@ -277,12 +320,13 @@ def _lengths(tokenizer: Any, texts: Sequence[str]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *found])
 
 
+def _string(text: Any) -> str:
+    return text.decode("utf-8") if isinstance(text, bytes) else str(text)
+
+
 def _by_row(texts: np.ndarray, targets: np.ndarray) -> tuple[dict[str, str], dict[str, Any]]:
     """Answers and gold texts, each by the number of its row, as the metric takes them."""
-    given = {
-        str(i): text.decode("utf-8") if isinstance(text, bytes) else text
-        for i, text in enumerate(texts)
-    }
+    given = {str(i): _string(text) for i, text in enumerate(texts)}
     return given, {str(i): [text for text, _ in row] for i, row in enumerate(targets)}
 
 
