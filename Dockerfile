@@ -13,7 +13,7 @@ COPY kbert ./kbert
 # by name, so their requirements are named here and they are installed without.
 RUN pip install --no-cache-dir -c constraints.txt \
       tensorflow-cpu==2.20.0 absl-py huggingface_hub keras matplotlib numpy protobuf safetensors \
-      pyyaml scikit-learn scipy aiohttp grpcio grpcio-health-checking prometheus_client \
+      pyyaml scikit-learn scipy seqeval aiohttp grpcio grpcio-health-checking prometheus_client \
  && pip install --no-cache-dir --no-deps -c constraints.txt \
       tensorflow-text tensorflow-serving-api . \
  && kbert --version
