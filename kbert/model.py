@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -142,15 +141,14 @@ class TextModel(keras.Model):
         """String tensors [B] -> answers by output name; `predict` and exports run this."""
         features = self.preprocess(fields)
         inputs = {name: features[name] for name in INPUTS}
-        run = functools.partial(self.__call__, training=False)
-        logits = in_chunks(run, inputs) if self.task.windows else run(inputs)
+        logits = in_chunks(self.__call__, inputs) if self.task.windows else self(inputs)
         return self.task.decode(logits, self.labels, self.options, features)
 
     def padded(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """`preprocess` to lengths of which the step has few, where each is a compilation."""
         return self.preprocess(fields, self._step.buckets(self.max_length))
 
-    def _padded_batch(self, fields: Mapping[str, Any], targets: Any) -> tuple[dict[str, Any], Any]:
+    def _padded_batch(self, fields: Mapping[str, Any], targets: Any) -> Any:
         return self.batch(fields, targets, self._step.buckets(self.max_length))
 
     # training ---------------------------------------------------------------------------
@@ -318,9 +316,9 @@ class TextModel(keras.Model):
     def predict_logits(self, x: Any, *, batch_size: int = 32) -> np.ndarray:
         """Logits [R, K] float32 for raw text."""
         fields = fields_of(x, self.task.inputs, self.columns)
-        answers = self.answers(fields, batch_size=batch_size)
-        if not {"scores", "score"} & set(answers) or self.task.windows:
+        if self.task.windows:
             raise BadInput(f"predict_logits: a row has no logits of its own in {self.task.name}")
+        answers = self.answers(fields, batch_size=batch_size)
         return answers["scores"] if "scores" in answers else answers["score"][:, None]
 
     # files ------------------------------------------------------------------------------

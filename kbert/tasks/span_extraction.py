@@ -202,7 +202,7 @@ class SpanExtraction(Task):
         `probability` (among the n best, and no answer where that is allowed); `n_best_count` [B]
         and `n_best_answer`, `n_best_score`, `n_best_start` and so on [B, N], best first.
         """
-        from kbert.tasks._spans import chosen, search
+        from kbert.text.spans import chosen, search
 
         own = self.own(options)
         assert features is not None
@@ -213,7 +213,7 @@ class SpanExtraction(Task):
         self, answers: Mapping[str, np.ndarray], labels: Sequence[str], options: Mapping[str, Any]
     ) -> dict[str, np.ndarray]:
         """See `Task`; the spans stay, the choice among them is made anew."""
-        from kbert.tasks._spans import again
+        from kbert.text.spans import again
 
         return again(answers, options.get("null_threshold"))
 
