@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kbert.answers import answerer, in_batches, in_chunks, rows_of
 from kbert.checkpoints import bundle
-from kbert.data.batches import Slices, mapped, steps_per_epoch, training_batches
+from kbert.data.batches import Slices, of_texts, steps_per_epoch, training_batches
 from kbert.data.fields import fields_of, texts_dataset
 from kbert.encoder import INPUTS, Encoder
 from kbert.errors import BadInput
@@ -109,7 +109,7 @@ class TextModel(keras.Model):
     def batch(
         self, fields: Mapping[str, Any], targets: Any, length: int | Sequence[int] | None = None
     ) -> tuple[dict[str, Any], Any]:
-        """A batch of the task's rows -> (features [B, T] int32, targets as the loss takes them)."""
+        """A batch of the task's rows -> (features [B, T] int32, targets of the loss)."""
         features, aims = self.task.batch(
             self.tokenizer, dict(fields), targets, self.max_length, length, self.options
         )
@@ -118,9 +118,8 @@ class TextModel(keras.Model):
     def rows(self, fields: Mapping[str, Sequence[str]], targets: Any) -> Rows:
         """Examples as the rows that batches are cut from, with their lengths."""
         found = self.task.rows(self.tokenizer, fields, targets, self.max_length, self.options)
-        if found.lengths is not None:
-            return found
-        return Rows(found.fields, found.targets, self.lengths(found.fields))
+        lengths = self.lengths(found.fields) if found.lengths is None else found.lengths
+        return Rows(found.fields, found.targets, lengths)
 
     def lengths(self, fields: Mapping[str, Sequence[str]]) -> np.ndarray:
         """Tokens of each row with its special tokens, before anything is cut, [R] int32."""
@@ -317,7 +316,7 @@ class TextModel(keras.Model):
         """Logits [R, K] float32 for raw text."""
         fields = fields_of(x, self.task.inputs, self.columns)
         if self.task.windows:
-            raise BadInput(f"predict_logits: a row has no logits of its own in {self.task.name}")
+            raise BadInput(f"predict_logits: {self.task.name} has none of a whole row")
         answers = self.answers(fields, batch_size=batch_size)
         return answers["scores"] if "scores" in answers else answers["score"][:, None]
 
@@ -409,14 +408,6 @@ class TextModel(keras.Model):
 
     def _map(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """A dataset of (texts, ...) as one of (features, ...); one of features stays as it is."""
-        first = dataset.element_spec
-        first = first[0] if isinstance(first, tuple) else first
-        # Keras validates with the dataset that `fit` made
-        if isinstance(first, Mapping) and INPUTS[0] in first:
-            return dataset
-
-        def one(texts: Any, *rest: Any) -> Any:
-            fields = texts if isinstance(texts, Mapping) else {self.task.inputs[0]: texts}
-            return (self.padded(fields), *rest)
-
-        return mapped(dataset, one)
+        if self.task.windows:
+            raise BadInput(f"{self.task.name}: found a tf.data.Dataset, expected lists of strings")
+        return of_texts(dataset, self.task.inputs[0], self.padded, INPUTS[0])

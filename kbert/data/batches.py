@@ -188,6 +188,32 @@ def mapped(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Da
     return found.with_options(options)
 
 
+def of_texts(
+    dataset: tf.data.Dataset,
+    name: str,
+    preprocess: Callable[[Mapping[str, Any]], dict[str, Any]],
+    done: str,
+) -> tf.data.Dataset:
+    """A dataset of (texts, ...) as one of (features, ...).
+
+    Args:
+        dataset: its texts are [B] string, or a dict of such by input name.
+        name: of the input that bare texts are.
+        preprocess: string tensors by input name -> features.
+        done: of a feature; a dataset that has it stays as it is, as Keras validates with the
+            dataset that `fit` made.
+    """
+    first = dataset.element_spec
+    first = first[0] if isinstance(first, tuple) else first
+    if isinstance(first, Mapping) and done in first:
+        return dataset
+
+    def one(texts: Any, *rest: Any) -> Any:
+        return (preprocess(texts if isinstance(texts, Mapping) else {name: texts}), *rest)
+
+    return mapped(dataset, one)
+
+
 def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Row numbers in batches of like length, longest first; every row once."""
     longest_first = np.argsort(-np.asarray(lengths), kind="stable")

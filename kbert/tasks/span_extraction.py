@@ -263,7 +263,8 @@ class SpanExtraction(Task):
             null = tuple(float(answers[f"null_{c}_logit"][row]) for c in ("start", "end"))
             odds[name] = sum(null) - (sum(entries[0][1:]) if entries else 0.0)
             if may_be_none:
-                entries = sorted([*entries, ("", null[0], null[1])], key=lambda entry: -entry[1] - entry[2])
+                entries.append(("", null[0], null[1]))
+                entries.sort(key=lambda entry: -entry[1] - entry[2])
             n_best[name] = entries
         squad.write_official(folder, texts, n_best, odds if may_be_none else None)
 
