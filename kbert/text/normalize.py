@@ -47,6 +47,11 @@ def younger_code_points() -> tuple[int, ...]:
     return tuple(_rules()["younger"])
 
 
+def accent_borders() -> tuple[int, ...]:
+    """Where runs of the category Mn begin and end: first of one, behind its last, and so on."""
+    return tuple(_rules()["accents"])
+
+
 @functools.cache
 def model_buffer(lower_case: bool) -> bytes:
     """The stored model of `tensorflow_text.FastBertNormalizer`, uncased or cased."""

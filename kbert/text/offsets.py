@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from kbert.text.normalize import accent_borders
+
 
 def per_token(per_row: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
     """Repeats a value of each row for each of its tokens.
@@ -83,6 +85,27 @@ def on_borders(
         tf.where(wanted, tf.gather(borders, here) - first, starts),
         tf.where(wanted, tf.minimum(tf.gather(borders, behind) - first, size), ends),
     )
+
+
+def over_accents(text: tf.Tensor, splits: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
+    """Moves ends over accents (Mn), which the tokenizer leaves outside where it strips them.
+
+    Args:
+        text: [R] string.
+        splits: [R + 1] int64, row splits of n spans.
+        ends: [n] int64 byte offsets on character borders.
+
+    Returns:
+        [n] int64: so that no accent of the same text stands right behind.
+    """
+    points, at = tf.strings.unicode_decode_with_offsets(text, "UTF-8")
+    inside = tf.searchsorted(tf.constant(accent_borders()), points.flat_values, side="right") % 2
+    at = at.flat_values + per_token(first_bytes(text), points.row_splits)
+    size = tf.cast(tf.strings.length(text), tf.int64)
+    others = tf.concat([tf.boolean_mask(at, inside == 0), [tf.reduce_sum(size)]], 0)
+    first = per_token(first_bytes(text), splits)
+    there = tf.gather(others, tf.searchsorted(others, first + ends))
+    return tf.minimum(there - first, per_token(size, splits))
 
 
 def _is_lead(raw: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kbert.text.offsets import characters
+from kbert.text.offsets import all_bytes, characters, first_bytes, over_accents
 from kbert.text.windows import max_context, tokens_of
 
 
@@ -72,18 +72,17 @@ def search(
     first, last = (
         tf.gather_nd(tokens, tf.stack([tf.cast(window, tf.int32), slot], 1)) for slot in slots
     )
-    byte_start = tf.cast(tf.gather(features["starts"], first), tf.int32)
-    byte_end = tf.cast(tf.gather(features["ends"], last), tf.int32)
-    text = tf.strings.substr(tf.gather(context, row), byte_start, byte_end - byte_start)
-
-    _, same = tf.unique(tf.strings.join([tf.strings.as_string(row), text], "\n"))
+    byte_start = tf.gather(features["starts"], first)
+    byte_end = tf.gather(over_accents(context, splits, features["ends"]), last)
+    at = tf.gather(first_bytes(context), row)
+    text = _bytes(all_bytes(context), at + byte_start, at + byte_end)
+    _, same = tf.unique(tf.strings.join([tf.strings.as_string(row), text], " "))
     place = tf.range(tf.size(same))
     first_of = tf.math.unsorted_segment_min(place, same, tf.size(same))
     keep = tf.gather(first_of, same) == place
     kept = {
-        "text": text,
-        "byte_start": byte_start,
-        "byte_end": byte_end,
+        "byte_start": tf.cast(byte_start, tf.int32),
+        "byte_end": tf.cast(byte_end, tf.int32),
         "score": score,
         "start_logit": start_logit,
         "end_logit": end_logit,
@@ -101,6 +100,8 @@ def search(
     def in_characters(offsets: Any) -> Any:
         return tf.cast(characters(context, row_splits, tf.cast(offsets, tf.int64)), tf.int32)
 
+    size = kept["byte_end"] - kept["byte_start"]
+    kept["text"] = tf.strings.substr(tf.gather(context, row), kept["byte_start"], size)
     places = tf.stack([row, rank], 1)
 
     def table(values: Any, empty: Any) -> Any:
@@ -121,6 +122,17 @@ def search(
         "null_start_logit": tf.gather(start_logits[:, 0], at),
         "null_end_logit": tf.gather(end_logits[:, 0], at),
     }
+
+
+def _bytes(raw: Any, starts: Any, ends: Any) -> Any:
+    """Spans of bytes as strings that are equal where the bytes are: each byte as a character.
+
+    Cutting them out of the texts would copy the whole text for every span.
+    """
+    where = tf.ragged.range(tf.cast(starts, tf.int32), tf.cast(ends, tf.int32))
+    return tf.strings.unicode_encode(
+        where.with_values(tf.cast(tf.gather(raw, where.values), tf.int32)), "UTF-8"
+    )
 
 
 _COLUMNS = ("answer", "start", "end", "byte_start", "byte_end", "score")

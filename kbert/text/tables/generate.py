@@ -7,8 +7,8 @@ own Unicode version do not matter. Written are
 - uncased.bin.gz, cased.bin.gz: the model buffers of tensorflow_text.FastBertNormalizer, a trie
   from the UTF-8 bytes of one character to the bytes that replace it;
 - rules.json: the character classes of the two rules that look at neighbours (final sigma, order
-  of combining marks), as regular expression ranges, and the code points that TensorFlow Text
-  knows and Unicode 14 does not.
+  of combining marks), as regular expression ranges, the code points that TensorFlow Text knows
+  and Unicode 14 does not, and where runs of accents begin and end.
 
 Equal input gives equal bytes. Needs a Python with Unicode 14.0.0, such as 3.11.
 """
@@ -250,6 +250,7 @@ def rules() -> dict:
     off `str.lower` itself, as Python tells neither property. Deleted characters are ignorable.
     ordered: {combining class: characters that have it and are not stripped as accents}.
     between: what vanishes between two of these (deleted, or an accent with a combining class).
+    accents: the category Mn, as a list: first of a run, behind its last, first of the next, ...
     """
     ignorable, cased, between = set(), set(), set()
     ordered: dict[int, set[int]] = {}
@@ -276,7 +277,13 @@ def rules() -> dict:
         "between": ranges(between.__contains__),
         "ordered": {str(k): ranges(ordered[k].__contains__) for k in sorted(ordered)},
         "younger": list(YOUNGER),
+        "accents": _borders([c for c in code_points() if unicodedata.category(chr(c)) == "Mn"]),
     }
+
+
+def _borders(points: list[int]) -> list[int]:
+    """Ascending code points as borders between in and out."""
+    return sorted({*points, *(c + 1 for c in points)} - ({*points} & {c + 1 for c in points}))
 
 
 def ranges(holds: Callable[[int], bool]) -> str:
