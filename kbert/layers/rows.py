@@ -169,10 +169,12 @@ class FlatRows(GatheredRows):
 
     Inside attention the i-th shortest sentence shares a row with the i-th longest, and a bias
     hides them from each other. So there are ceil(B / 2) rows of W slots, little of it padding
-    whatever the lengths are. Shapes depend on the data, so a TPU and `jax.jit` cannot run it.
+    whatever the lengths are. Where they are alike, so that rows of one sentence take fewer scores,
+    each has its own. Shapes depend on the data, so a TPU and `jax.jit` cannot run it.
 
     Attributes:
-        bias: [ceil(B/2), 1, W, W] float32, 0 between tokens of one sentence, else `HIDDEN`.
+        bias: [R, 1, W, W] float32, 0 between tokens of one sentence, else `HIDDEN`; R is B, or
+            ceil(B/2).
     """
 
     def __init__(self, attention_mask: Any, training: bool = False) -> None:
@@ -184,9 +186,17 @@ class FlatRows(GatheredRows):
         self._place = ops.maximum(ops.cumsum(mask, axis=1) - 1, 0)  # [B, T], within the sentence
 
         order = ops.argsort(lengths)
-        rows = (batch + 1) // 2
-        rank = ops.arange(rows, dtype="int32")
-        shorter, longer = _take(order, rank), _take(order, batch - 1 - rank)
+        half = (batch + 1) // 2
+        rising = _take(lengths, order)
+        width = ops.max(rising[:half] + rising[batch - half :][::-1], initial=1)
+        most = ops.max(lengths, initial=1)
+        scores = [ops.cast(n, "float32") for n in (half, width, batch, most)]
+        paired = scores[0] * scores[1] ** 2 < scores[2] * scores[3] ** 2
+        rank = ops.arange(ops.where(paired, half, batch), dtype="int32")
+        shorter, longer = (
+            _take(order, rank),
+            _take(order, ops.where(paired, batch - 1 - rank, rank)),
+        )
         long = _take(lengths, longer)[:, None]
         short = ops.where(shorter == longer, 0, _take(lengths, shorter))[:, None]
         slots = ops.max(long + short, initial=1)  # W
@@ -200,8 +210,8 @@ class FlatRows(GatheredRows):
         # and the way back: the row of each sentence, and the slot where it begins
         rank = ops.argsort(order)
         mirror = batch - 1 - rank
-        self._row = ops.minimum(rank, mirror)
-        second = rank < mirror
+        self._row = ops.where(paired, ops.minimum(rank, mirror), rank)
+        second = ops.logical_and(paired, rank < mirror)
         self._offset = ops.where(second, _take(lengths, _take(order, mirror)), 0)
         sentence, column = ops.nonzero(mask)
         sentence, column = ops.cast(sentence, "int32"), ops.cast(column, "int32")
@@ -263,7 +273,7 @@ class FlatRows(GatheredRows):
         return GatheredRows(vector, used, self._row, second, bias[:, None], self.training)
 
     def probabilities(self, weights: Any) -> Any:
-        """Attention weights [ceil(B/2), N, W, W] -> [B, N, T, T], zeros at padding."""
+        """Attention weights [R, N, W, W] -> [B, N, T, T], zeros at padding."""
         slots = ops.shape(self.bias)[2]
         slot = self._offset[:, None] + self._place
         head = ops.arange(weights.shape[1], dtype="int32")[None, :]
