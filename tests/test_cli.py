@@ -197,7 +197,8 @@ def test_version(run):
         ),
         (
             ["finetune", "--model=x", "--output=y"],
-            "--train is missing: File of training rows: .tsv, .csv, .jsonl (also .gz) or .parquet.",
+            "--train is missing: File of training rows: .tsv, .csv, .jsonl, .json, .conll "
+            "(also .gz) or .parquet.",
         ),
         (["predict"], "--model is missing: Model directory, or its name on the Hub."),
         (["tokenize"], "--model is missing: Model directory, or its name on the Hub."),

@@ -27,7 +27,9 @@ def _field(default: Any, help_text: str) -> Any:
 class DataRecipe:
     """Which rows."""
 
-    train: str = _field("", "File of training rows: .tsv, .csv, .jsonl (also .gz) or .parquet.")
+    train: str = _field(
+        "", "File of training rows: .tsv, .csv, .jsonl, .json, .conll (also .gz) or .parquet."
+    )
     dev: str = _field("", "File of rows to evaluate on after each epoch.")
     dataset: str = _field(
         "", "A known data set, as glue/sst2: sets files, columns, labels, metric."
@@ -51,7 +53,7 @@ class ModelRecipe:
     )
     dtype: str = _field("float32", "Arithmetic of the encoder: float32 or bfloat16.")
     options: tuple[str, ...] = _field(
-        (), "Settings of the task, NAME=VALUE; docs/tasks.md lists them."
+        (), "Settings of the task, NAME=VALUE,...; docs/own-data.md."
     )
     class_weights: tuple[str, ...] = _field(
         (), "What a label's rows count in the loss: balanced, or LABEL=WEIGHT,..."
