@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from kbert.tasks import _squad as squad
 
 # texts that are tokenized at once where only their lengths are asked for
 _SOME = 1024
+_LISTS = (list, tuple, np.ndarray)
 
 
 class SpanExtraction(Task):
@@ -53,6 +55,14 @@ class SpanExtraction(Task):
     def labels_of(self, values: Sequence[Any]) -> tuple[str, ...]:
         """The names of the two outputs."""
         return self.own_labels
+
+    def settings_of(self, pairs: Sequence[str]) -> dict[str, Any]:
+        """See `Task`; all of them count something."""
+        found = super().settings_of(pairs)
+        for name, value in found.items():
+            if value < 1:
+                raise BadInput(f"--options: {name}: found {value}, expected at least 1")
+        return found
 
     def _layout(self, max_length: int, options: Mapping[str, Any] | None) -> Any:
         from kbert.text.windows import Layout
@@ -220,14 +230,17 @@ class SpanExtraction(Task):
     def evaluate(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, float]:
-        """`exact_match` and `f1` in percent, as SQuAD's own scripts have them."""
+        """`exact_match` and `f1` in percent, as SQuAD's own scripts have them.
+
+        Where a question has no answer also those of 2.0: `HasAns_…` and `NoAns_…`, and the best
+        scores that a null threshold would give, with that threshold.
+        """
         given, gold = _by_row(answers["answer"], targets)
-        score = squad.scores if all(gold.values()) else squad.scores_by_answer
-        return {
-            k: float(v)
-            for k, v in score(given, gold).items()
-            if "total" not in k and k != "missing"
-        }
+        if all(gold.values()):
+            found = squad.scores(given, gold)
+        else:
+            found = {**squad.scores_by_answer(given, gold), **_thresholds(answers, targets)}
+        return {k: float(v) for k, v in found.items() if "total" not in k and k != "missing"}
 
     def plain(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The n best as a list, `n_best`."""
@@ -272,32 +285,28 @@ class SpanExtraction(Task):
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, Any]:
         """`null_threshold` with the best F1, by SQuAD 2.0's rule, if a question has no answer."""
-        texts, gold = _by_row(answers["n_best_answer"][:, 0], targets)
-        if all(gold.values()):
+        if all(targets):
             return {}
-        odds = answers["null_score"] - answers["n_best_score"][:, 0]
-        best = squad.best_thresholds(
-            texts, gold, {k: float(v) for k, v in zip(texts, odds, strict=True)}
-        )
-        return {"null_threshold": float(best["best_f1_thresh"])}
+        return {"null_threshold": _thresholds(answers, targets)["best_f1_thresh"]}
 
 
 def _answers(value: Any, place: str) -> list[tuple[str, int]]:
-    if isinstance(value, Mapping) and isinstance(value.get("text"), (list, tuple, np.ndarray)):
-        pairs = zip(value["text"], value.get("answer_start", ()), strict=False)
-        value = [{"text": text, "answer_start": int(start)} for text, start in pairs]
-    if not isinstance(value, (list, tuple)):
+    if isinstance(value, Mapping):
+        texts, starts = value.get("text"), value.get("answer_start")
+        if isinstance(texts, _LISTS) and isinstance(starts, _LISTS) and len(texts) == len(starts):
+            value = list(zip(texts, starts, strict=True))
+    if not isinstance(value, _LISTS):
         raise BadInput(f"{place}: answers: found {value!r}, expected a list of answers")
     found = []
     for one in value:
-        text, start = (
-            (one.get("text"), one.get("answer_start")) if isinstance(one, Mapping) else one
-        )
-        if not isinstance(text, str) or not isinstance(start, int) or not text or start < 0:
+        pair = (one.get("text"), one.get("answer_start")) if isinstance(one, Mapping) else one
+        text, start = pair if isinstance(pair, _LISTS) and len(pair) == 2 else (None, None)
+        whole = isinstance(start, numbers.Integral) and not isinstance(start, bool)
+        if not isinstance(text, str) or not text or not whole or int(start) < 0:
             raise BadInput(
                 f"{place}: answers: found {one!r}, expected text and answer_start (characters)"
             )
-        found.append((text, start))
+        found.append((text, int(start)))
     return found
 
 
@@ -329,6 +338,15 @@ def _by_row(texts: np.ndarray, targets: np.ndarray) -> tuple[dict[str, str], dic
     """Answers and gold texts, each by the number of its row, as the metric takes them."""
     given = {str(i): _string(text) for i, text in enumerate(texts)}
     return given, {str(i): [text for text, _ in row] for i, row in enumerate(targets)}
+
+
+def _thresholds(answers: Mapping[str, np.ndarray], targets: np.ndarray) -> dict[str, float]:
+    """The best null thresholds, as the metric has them."""
+    texts, gold = _by_row(answers["n_best_answer"][:, 0], targets)
+    odds = answers["null_score"] - answers["n_best_score"][:, 0]
+    return squad.best_thresholds(
+        texts, gold, {k: float(v) for k, v in zip(texts, odds, strict=True)}
+    )
 
 
 TASK = SpanExtraction()
