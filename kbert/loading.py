@@ -76,7 +76,7 @@ def load(
             f"{', '.join(registry.names('task'))}"
         )
     chosen: Task = registry.get("task", name)
-    stored = checkpoint.labels() if name == own_task else None
+    stored = (checkpoint.labels() or chosen.own_labels or None) if name == own_task else None
     if chosen.own_labels and labels is not None and tuple(labels) == chosen.own_labels:
         labels = None
     keeps_head = stored is not None and (

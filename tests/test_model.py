@@ -71,6 +71,19 @@ def probabilities(answers):
 # Answers ---------------------------------------------------------------------------------
 
 
+def test_a_head_without_names_for_its_outputs_is_kept(make):
+    """transformers writes no `id2label` for two outputs; those of a span have their own names."""
+    folder = make("bert-question_answering")
+    assert "id2label" not in json.loads((folder / "config.json").read_text())
+    found = kbert.load(folder)
+    assert (found.task.name, found.labels) == ("span_extraction", ("start", "end"))
+    stored = load_file(folder / "model.safetensors")["qa_outputs.weight"]
+    weights = {v.path: np.asarray(v) for v in found.head.weights}
+    assert np.array_equal(weights["span/dense/kernel"], stored.T)
+    answer = found.predict({"question": ["the"], "context": ["the of and"]})[0]
+    assert "the of and"[answer["start"] : answer["end"]] == answer["answer"]
+
+
 def test_logits_are_those_of_the_golden(goldens, model):
     """The network behind the text is the one that the goldens were made with."""
     source = goldens / "models" / "bert-sequence_classification"
