@@ -285,7 +285,7 @@ class SpanExtraction(Task):
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, Any]:
         """`null_threshold` with the best F1, by SQuAD 2.0's rule, if a question has no answer."""
-        if all(targets):
+        if all(len(row) for row in targets):
             return {}
         return {"null_threshold": _thresholds(answers, targets)["best_f1_thresh"]}
 
