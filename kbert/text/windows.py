@@ -16,6 +16,7 @@ from kbert.errors import BadInput
 from kbert.text.packing import buckets_of
 
 SPECIAL = 3  # [CLS] first [SEP] second [SEP]
+SPECIAL_ALONE = 2  # [CLS] text [SEP]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,26 +27,35 @@ class Layout:
         max_length: the most tokens of a window, special tokens included.
         stride: how many tokens further on the next window begins.
         most_first: the most tokens that the first text keeps; half of what there is room for, if
-            that is less.
+            that is less. None is for rows of one text, cut as a second one is.
     """
 
     max_length: int
     stride: int
-    most_first: int
+    most_first: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_length < SPECIAL + 2:
+        alone = self.most_first is None
+        least = self.special + (1 if alone else 2)
+        if self.max_length < least:
+            shown = "[CLS] text [SEP]" if alone else "[CLS] text [SEP] text [SEP]"
             raise BadInput(
-                f"max_length: found {self.max_length}, expected at least {SPECIAL + 2}, for "
-                "[CLS] text [SEP] text [SEP]"
+                f"max_length: found {self.max_length}, expected at least {least}, for {shown}"
             )
         for name, value in (("doc_stride", self.stride), ("max_query_length", self.most_first)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise BadInput(f"{name}: found {value}, expected at least 1")
+
+    @property
+    def special(self) -> int:
+        """Special tokens of a window."""
+        return SPECIAL_ALONE if self.most_first is None else SPECIAL
 
     @property
     def longest_first(self) -> int:
         """What the first text keeps at most."""
+        if self.most_first is None:
+            return 0
         return min(self.most_first, (self.max_length - SPECIAL) // 2)
 
     def sizes(self, first: Any, second: Any) -> tuple[Any, Any, Any, Any]:
@@ -54,7 +64,7 @@ class Layout:
         Works on numpy arrays and on tensors.
         """
         first = _least(first, self.longest_first)
-        room = self.max_length - SPECIAL - first
+        room = self.max_length - self.special - first
         step = _least(room, self.stride)
         more = -(-_most(second - room, 0) // step)
         return first, room, step, 1 + more
@@ -73,7 +83,7 @@ def _cast(condition: Any, like: Any) -> Any:
 
 
 def windows(
-    first: tf.RaggedTensor,
+    first: tf.RaggedTensor | None,
     second: tf.RaggedTensor,
     *,
     cls_id: int,
@@ -86,7 +96,8 @@ def windows(
     """Lays out `[CLS] first [SEP] window of second [SEP]`, all windows of all rows.
 
     Args:
-        first, second: ragged [R, t] int32; an empty `second` has one empty window.
+        first, second: ragged [R, t] int32; an empty `second` has one empty window. Without a
+            first text, for which the layout must be made, it is `[CLS] window [SEP]`.
         cls_id, sep_id, pad_id: the special tokens.
         layout: how to cut.
         chosen: [R] int32, the one window of each row that is wanted; None is all.
@@ -97,6 +108,9 @@ def windows(
         `begin` and `count`, which tokens of the row's second text the window holds, and `place`,
         the slot of the first of them.
     """
+    alone = first is None
+    if first is None:
+        first = second[:, :0]
     first_length = tf.cast(first.row_lengths(), tf.int32)
     second_length = tf.cast(second.row_lengths(), tf.int32)
     kept, room, step, number = layout.sizes(first_length, second_length)
@@ -112,14 +126,14 @@ def windows(
 
     begin = within * of_row(step)
     count = tf.maximum(tf.minimum(of_row(second_length) - begin, of_row(room)), 0)
-    head = of_row(kept) + 2  # the first slot of the second text
+    head = of_row(kept) + layout.special - 1  # the first slot of the second text
     total = head + count + 1
 
     buckets = buckets_of(length, layout.max_length)
     if len(buckets) == 1:
         width = buckets[0]
     else:
-        width = tf.reduce_max(tf.concat([total, [SPECIAL]], 0))
+        width = tf.reduce_max(tf.concat([total, [layout.special]], 0))
         if buckets:
             width = tf.gather(buckets, tf.searchsorted(buckets, width[None])[0])
 
@@ -138,7 +152,7 @@ def windows(
     return {
         "input_ids": tf.gather(table, where),
         "attention_mask": tf.cast(is_token, tf.int32),
-        "token_type_ids": tf.cast((place >= head[:, None]) & is_token, tf.int32),
+        "token_type_ids": tf.cast((place >= head[:, None]) & is_token & (not alone), tf.int32),
         "row": row,
         "begin": begin,
         "count": count,
