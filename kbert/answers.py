@@ -79,7 +79,7 @@ def in_chunks(run: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any]) -
 def in_batches(
     answer: Answer, fields: Mapping[str, Sequence[str]], batch_size: int, on_batch: Any = None
 ) -> dict[str, np.ndarray]:
-    """Answers for R rows, each [R, ...], in their order.
+    """Answers for R rows, each [R, ...], in their order; as wide as the widest batch's.
 
     Args:
         answer: of `answerer`.
@@ -93,18 +93,36 @@ def in_batches(
         empty = answer({name: tf.zeros([0], tf.string) for name in columns})
         return {name: value.numpy() for name, value in empty.items()}
     sizes = np.sum([[len(text) for text in v] for v in columns.values()], axis=0)
-    found: dict[str, Any] = {}
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     done = 0
     for rows in by_length(sizes, batch_size):
         batch = {name: tf.constant(v[rows].tolist(), tf.string) for name, v in columns.items()}
         for name, value in answer(batch).items():
-            array = value.numpy()
-            shape = (count, *array.shape[1:])
-            found.setdefault(name, np.empty(shape, array.dtype))[rows] = array
+            found.setdefault(name, []).append((rows, value.numpy()))
         done += len(rows)
         if on_batch:
             on_batch(done)
+    return {name: _joined(parts, count) for name, parts in found.items()}
+
+
+def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
+    """Arrays of some rows each as one of all; narrow ones are filled up with 0 or b""."""
+    widths = np.max([array.shape[1:] for _, array in parts], axis=0).astype(int)
+    kind = parts[0][1].dtype
+    found: np.ndarray = np.full((count, *widths), b"" if kind.hasobject else 0, kind)
+    for rows, array in parts:
+        corner: Any = (rows, *map(slice, array.shape[1:]))
+        found[corner] = array
     return found
+
+
+def alike(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Answers to the same rows in different company, made equally wide."""
+    rows = np.arange(len(arrays[0]))
+    return [
+        _joined([(rows, array), *((rows[:0], other[:0]) for other in arrays)], len(rows))
+        for array in arrays
+    ]
 
 
 def _text(values: list[Any]) -> list[Any]:
