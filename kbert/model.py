@@ -14,7 +14,7 @@ import tensorflow as tf
 from kbert.answers import answerer, in_batches, in_chunks, rows_of
 from kbert.checkpoints import bundle
 from kbert.data.batches import Slices, of_texts, steps_per_epoch, training_batches
-from kbert.data.fields import fields_of, texts_dataset
+from kbert.data.fields import texts_dataset
 from kbert.encoder import INPUTS, Encoder
 from kbert.errors import BadInput
 from kbert.step import step_module
@@ -303,7 +303,7 @@ class TextModel(keras.Model):
         Returns:
             For classification `label`, `probabilities` [K], `scores` [K].
         """
-        arrays = self.answers(fields_of(x, self.task.inputs, self.columns), batch_size=batch_size)
+        arrays = self.answers(self.task.given(x, self.columns), batch_size=batch_size)
         return self.task.plain(rows_of(arrays))
 
     def answers(
@@ -314,7 +314,7 @@ class TextModel(keras.Model):
 
     def predict_logits(self, x: Any, *, batch_size: int = 32) -> np.ndarray:
         """Logits [R, K] float32 for raw text."""
-        fields = fields_of(x, self.task.inputs, self.columns)
+        fields = self.task.given(x, self.columns)
         if self.task.windows:
             raise BadInput(f"predict_logits: {self.task.name} has none of a whole row")
         answers = self.answers(fields, batch_size=batch_size)
@@ -373,7 +373,7 @@ class TextModel(keras.Model):
     def _read(self, x: Any, y: Any) -> tuple[dict[str, list[str]], np.ndarray]:
         if y is None:
             raise BadInput("y: missing; give the labels of the texts")
-        fields = fields_of(x, self.task.inputs, self.columns)
+        fields = self.task.given(x, self.columns)
         values = list(y)
         rows = len(next(iter(fields.values())))
         if rows != len(values):

@@ -116,7 +116,7 @@ def evaluate(
     inputs = loaded.task.inputs[: len(text)] if text else loaded.text_inputs
     columns = {name: loaded.columns.get(name, name) for name in inputs}
     columns.update(zip(inputs, text, strict=False))
-    fields = {name: table.texts(column) for name, column in columns.items()}
+    fields = loaded.task.texts(table, columns)
     gold = table.labels(label or loaded.columns.get("label", "label"))
     targets = loaded.task.targets(gold, loaded.labels, table.where, table.lines)
     loaded.task.check_rows(fields, targets, table.where, table.lines)
@@ -132,7 +132,7 @@ def evaluate(
         ids = table.texts("id") if "id" in table.columns else [str(line) for line in table.lines]
         loaded.task.write_official(predictions, ids, answers, loaded.options)
     if errors:
-        shown = {columns[name]: values for name, values in fields.items()}
+        shown = {columns.get(name, name): values for name, values in fields.items()}
         found = loaded.task.errors(answers, targets, loaded.labels)
         count = write_errors(errors, {table.unit: table.lines, **shown}, found)
         _flags.say(f"{count:,} errors: {errors}")

@@ -99,14 +99,14 @@ def choose_columns(table: Any, model: Any, text: list[str]) -> dict[str, list[st
     """Input name -> texts: columns by --text, else by the trained names, else by the inputs'."""
     _flags.check_columns(text, model.task.inputs)
     inputs = model.task.inputs[: len(text)] if text else model.text_inputs
-    fields = {}
+    columns = {}
     for i, name in enumerate(inputs):
         trained = model.columns.get(name, name)
         column = text[i] if text else trained if trained in table.columns else name
         if column not in table.columns and not text:
             column = trained
-        fields[name] = table.texts(column)
-    return fields
+        columns[name] = column
+    return model.task.texts(table, columns)
 
 
 def read_standard_input(inputs: Any, columns: dict[str, str]) -> tuple[Any, Any]:

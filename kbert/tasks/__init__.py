@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from kbert.config import EncoderConfig
+from kbert.data.fields import fields_of
+from kbert.data.table import Table
 from kbert.errors import BadInput, nearest
 from kbert.facade import call_as
 
@@ -55,6 +57,8 @@ class Task(abc.ABC):
             methods find those that differ in `options`, beside what `tune` found.
         windows: whether a text may have several rows of ids, which are then computed some at a
             time.
+        signatures: further calls of an export, by name; of each the names of its inputs, which
+            `preprocess` takes too, and how many dimensions of strings they have.
     """
 
     name: str
@@ -70,6 +74,19 @@ class Task(abc.ABC):
     figure: str = ""
     settings: Mapping[str, Any] = {}
     windows: bool = False
+    signatures: Mapping[str, Mapping[str, int]] = {}
+
+    def texts(self, table: Table, columns: Mapping[str, str]) -> dict[str, list[str]]:
+        """What `preprocess` takes, strings by name, from columns of a table by input name.
+
+        Raises:
+            BadInput: no such column, or a value that is no string; names the line.
+        """
+        return {name: table.texts(column) for name, column in columns.items()}
+
+    def given(self, x: Any, columns: Mapping[str, str]) -> dict[str, list[str]]:
+        """The same from what a caller has, as `kbert.data.fields.fields_of` takes it."""
+        return fields_of(x, self.inputs, columns)
 
     @abc.abstractmethod
     def preprocess(
@@ -103,7 +120,11 @@ class Task(abc.ABC):
         where: str,
         lines: Sequence[int],
     ) -> None:
-        """Holds targets against the texts of their rows. Raises BadInput naming the line."""
+        """Holds targets against the texts of their rows, in place brings them to their final form.
+
+        Raises:
+            BadInput: they do not fit; names the line.
+        """
         return
 
     def rows(

@@ -82,7 +82,8 @@ def read(recipe: Recipe) -> tuple[dict[str, Examples], tuple[str, ...], list[str
                     f"{table.where}: column {recipe.data.label!r} holds {len(labels)} label "
                     f"({', '.join(labels)}), expected two or more"
                 )
-        texts = {i: table.texts(c)[:stop] for i, c in zip(inputs, names, strict=True)}
+        fields = task.texts(table, dict(zip(inputs, names, strict=True)))
+        texts = {name: values[:stop] for name, values in fields.items()}
         targets = task.targets(given, labels, table.where, table.lines)
         task.check_rows(texts, targets, table.where, table.lines)
         rows[part] = Examples(texts, targets)

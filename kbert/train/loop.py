@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from kbert.data.batches import Slices, steps_per_epoch, training_batches
-from kbert.data.fields import fields_of
 from kbert.errors import BadInput, Stopped, nearest
 from kbert.files import write_whole
 from kbert.model import TextModel
@@ -103,7 +102,7 @@ def _examples(model: TextModel, value: Any) -> Examples:
     if isinstance(value, Examples):
         return value
     texts, labels = value
-    fields = fields_of(texts, model.task.inputs, model.columns)
+    fields = model.task.given(texts, model.columns)
     count = len(next(iter(fields.values())))
     if count != len(labels):
         raise BadInput(f"found {count} texts and {len(labels)} labels, expected as many")
