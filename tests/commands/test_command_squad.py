@@ -1,0 +1,325 @@
+"""Question answering by the program: finetune, evaluate, predict, export, and what it serves."""
+
+import contextlib
+import io
+import json
+import urllib.request
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+import kbert
+from kbert.cli import main
+from kbert.tasks import _squad as squad
+
+MILL = "The old mill on the river was built in 1902; Zoë’s father burnt it down 🙂. " * 2
+ROAD = "A deep pothole has opened on the bridge road, and nobody answers the phone."
+QUESTIONS = [
+    (MILL, "When was the mill built?", "1902"),
+    (MILL, "Who burnt it down?", "Zoë’s father"),
+    (MILL, "What is the mill called?", ""),
+    (ROAD, "Where is the pothole?", "on the bridge road"),
+    (ROAD, "Who answers the phone?", "nobody"),
+    (ROAD, "When was the bridge built?", ""),
+]
+# more than a window holds, nothing at all, and marks behind a letter
+ASKED = [
+    *((question, context) for context, question, _ in QUESTIONS),
+    ("Why?", "The tap drips. " * 40),
+    ("", ""),
+    ("Where?", "in the cafe\u0301, مكتبة 図書館"),
+]
+
+
+def answers(context, text):
+    return [{"text": text, "answer_start": context.index(text)}] if text else []
+
+
+def squad_json():
+    paragraphs = []
+    for at, context in enumerate((MILL, ROAD)):
+        asked = [
+            {
+                "id": f"{at}-{i}",
+                "question": question,
+                "answers": answers(context, text),
+                "is_impossible": not text,
+            }
+            for i, (_, question, text) in enumerate(QUESTIONS[3 * at : 3 * at + 3])
+        ]
+        paragraphs.append({"context": context, "qas": asked})
+    return {"version": "v2.0", "data": [{"title": "Town", "paragraphs": paragraphs}]}
+
+
+def flags(model, train, output, **changes):
+    values = {"model": model, "train": train, "output": output, "task": "span_extraction"}
+    values |= {"max_length": 40, "options": "doc_stride=12,n_best=5", "epochs": 2}
+    values |= {"batch_size": 4, "learning_rate": 0.002, **changes}
+    return ["finetune", *(f"--{name}={value}" for name, value in values.items())]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model, tmp_path_factory):
+    """(folder of dev.json, run/ and export/; what finetune printed)."""
+    folder = tmp_path_factory.mktemp("squad")
+    data = folder / "dev.json"
+    data.write_text(json.dumps(squad_json()), encoding="utf-8")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            assert main(flags(tiny_model, data, folder / "run", dev=data)) == 0
+        finally:
+            config.disable_op_determinism()
+    return folder, json.loads(out.getvalue())
+
+
+@pytest.fixture(scope="module")
+def expected(trained):
+    """The model's own answers to ASKED, as columns."""
+    model = kbert.load(trained[0] / "run" / "model")
+    fields = {name: [row[i] for row in ASKED] for i, name in enumerate(("question", "context"))}
+    return model.answers(fields)
+
+
+def test_a_run(trained):
+    folder, metrics = trained
+    report = json.loads((folder / "run" / "report" / "metrics.json").read_text())
+    assert metrics.pop("model") == str(folder / "run" / "model")
+    assert metrics == report["best"]
+    assert [entry["epoch"] for entry in report["history"]] == [1, 2]
+    losses = [entry["train_loss"] for entry in report["history"]]
+    assert losses[1] < losses[0]
+    assert {"exact_match", "f1", "HasAns_f1", "NoAns_f1", "best_f1_thresh"} <= set(metrics)
+    settings = json.loads((folder / "run" / "model" / "kbert.json").read_text())
+    assert settings["inputs"] == ["question", "context"]
+    options = settings["options"]
+    assert isinstance(options.pop("null_threshold"), float)
+    assert options == {"doc_stride": 12, "n_best": 5}
+    # tuned, so that no other threshold is better on these rows
+    assert metrics["f1"] == pytest.approx(metrics["best_f1"])
+
+
+def test_evaluate_and_its_files(run_kbert, trained, tmp_path):
+    folder, metrics = trained
+    place = tmp_path / "official"
+    done = run_kbert(
+        "evaluate",
+        f"--model={folder}/run/model",
+        f"--data={folder}/dev.json",
+        f"--predictions={place}",
+    )
+    assert done.code == 0, done.err
+    found = json.loads(done.lines[-1])
+    assert found.pop("examples") == 6
+    for name, value in found.items():
+        assert metrics[name] == pytest.approx(value, abs=1e-4), name
+    names = ["nbest_predictions.json", "null_odds.json", "predictions.json"]
+    assert sorted(path.name for path in place.iterdir()) == names
+    n_best, odds, said = (json.loads((place / name).read_text()) for name in names)
+    golds = {
+        question["id"]: [answer["text"] for answer in question["answers"]]
+        for paragraph in squad_json()["data"][0]["paragraphs"]
+        for question in paragraph["qas"]
+    }
+    assert list(said) == list(n_best) == list(odds) == list(golds)
+    scored = squad.scores_by_answer(said, golds)
+    for name in ("exact_match", "f1", "HasAns_exact", "NoAns_f1"):
+        assert scored[name] == pytest.approx(found[name])
+    # a script that tunes on the files ends where kbert did
+    texts = {
+        name: next(entry["text"] for entry in entries if entry["text"])
+        for name, entries in n_best.items()
+    }
+    best = squad.best_thresholds(texts, golds, odds)
+    assert best["best_f1"] == pytest.approx(found["best_f1"])
+    assert best["best_f1_thresh"] == pytest.approx(found["best_f1_thresh"], abs=1e-4)
+
+
+def jsonl(path, rows):
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def check_answer(row, expected, i):
+    assert row["answer"] == expected["answer"][i].decode()
+    for name in ("start", "end", "byte_start", "byte_end"):
+        assert row[name] == expected[name][i]
+    for name in ("score", "probability", "null_score"):
+        assert row[name] == pytest.approx(expected[name][i], abs=1e-4)
+
+
+def test_predict(run_kbert, trained, expected, tmp_path):
+    folder, _ = trained
+    rows = [{"question": question, "context": context} for question, context in ASKED]
+    out = tmp_path / "answers.jsonl"
+    done = run_kbert(
+        "predict",
+        f"--model={folder}/run/model",
+        f"--input={jsonl(tmp_path / 'asked.jsonl', rows)}",
+        f"--output={out}",
+    )
+    assert done.code == 0, done.err
+    found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert len(found) == len(ASKED)
+    for i, (row, (_, context)) in enumerate(zip(found, ASKED, strict=True)):
+        check_answer(row, expected, i)
+        count = expected["n_best_count"][i]
+        texts = [text.decode() for text in expected["n_best_answer"][i, :count]]
+        assert [entry["answer"] for entry in row["n_best"]] == texts
+        for entry in (row, *row["n_best"]):
+            assert context[entry["start"] : entry["end"]] == entry["answer"]
+    assert [len(row["n_best"]) for row in found] == [5] * 7 + [0, 5]
+
+
+def test_a_context_must_be_there(run_kbert, trained, tmp_path):
+    folder, _ = trained
+    path = jsonl(tmp_path / "asked.jsonl", [{"question": "Why?", "text": "Because."}])
+    done = run_kbert("predict", f"--model={folder}/run/model", f"--input={path}")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == (
+        f"kbert: error: {path}: no column 'context'; did you mean 'text'?"
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(trained):
+    from kbert.savedmodel.export import export_all
+
+    folder, _ = trained
+    model = kbert.load(folder / "run" / "model")
+    return export_all(model, folder / "export", ["float32", "bfloat16"])
+
+
+def test_exports_are_fit_to_serve(run_kbert, exported):
+    for path in exported.values():
+        done = run_kbert("check-export", path)
+        assert (done.code, done.out) == (0, f"{path}: fit to serve; signatures serving_default\n")
+
+
+def test_bfloat16_says_how_far_it_is(exported, expected):
+    gaps = json.loads((exported["bfloat16"] / "kbert.json").read_text())["largest_difference"]
+    assert 0 < gaps["null_score"] < 0.1
+    served = tf.saved_model.load(str(exported["bfloat16"])).signatures["serving_default"]
+    question, context = (tf.constant([row[i] for row in ASKED]) for i in range(2))
+    found = served(question=question, context=context)
+    assert np.abs(found["null_score"].numpy() - expected["null_score"]).max() < 0.1
+    for row, (_, context) in enumerate(ASKED):
+        start, end = (int(found[name][row]) for name in ("start", "end"))
+        assert context[start:end] == found["answer"][row].numpy().decode()
+
+
+def test_served_over_rest_and_grpc(exported, expected):
+    """All questions at once, and each alone, are answered as by `predict`."""
+    from kbert.serving.server import running_server
+
+    base = exported["float32"].parent
+    with running_server(str(base), "qa", rest_timeout_ms=60000) as server:
+        rows = [{"question": question, "context": context} for question, context in ASKED]
+        for chosen in (range(len(ASKED)), *([i] for i in range(len(ASKED)))):
+            body = json.dumps({"instances": [rows[i] for i in chosen]}).encode()
+            url = f"http://127.0.0.1:{server.rest_port}/v1/models/qa:predict"
+            with urllib.request.urlopen(urllib.request.Request(url, body)) as response:
+                found = json.load(response)["predictions"]
+            for row, i in zip(found, chosen, strict=True):
+                check_answer(row, expected, i)
+                assert row["n_best_count"] == expected["n_best_count"][i]
+                texts = [text.decode() for text in expected["n_best_answer"][i]]
+                assert row["n_best_answer"] == texts
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "qa"
+        for i, name in enumerate(("question", "context")):
+            values = [row[i].encode() for row in ASKED]
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        with grpc.insecure_channel(server.address) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            outputs = stub.Predict(request, timeout=60).outputs
+    assert set(outputs) == set(expected)
+    for name, values in expected.items():
+        found = tf.make_ndarray(outputs[name])
+        if values.dtype == np.float32:
+            np.testing.assert_allclose(found, values, atol=1e-4, rtol=0)
+        else:
+            assert found.tolist() == values.tolist(), name
+
+
+# JSON lines, and what is refused --------------------------------------------------------
+
+
+def rows_of_lines():
+    return [
+        {"question": question, "context": context, "answers": answers(context, text)}
+        for context, question, text in QUESTIONS
+        if text
+    ]
+
+
+def test_json_lines_as_training_data(run_kbert, tiny_model, tmp_path):
+    rows = rows_of_lines()
+    # the way in which the data sets of Hugging Face lay answers out
+    rows[0]["answers"] = {"text": ["1902"], "answer_start": [MILL.index("1902")]}
+    path = jsonl(tmp_path / "train.jsonl", rows)
+    done = run_kbert(*flags(tiny_model, path, tmp_path / "run", epochs=1), "--smoke")
+    assert done.code == 0, done.err
+    assert "4 training rows" in done.err
+    assert "null_threshold" not in kbert.load(tmp_path / "run" / "model").options
+    done = run_kbert("evaluate", f"--model={tmp_path}/run/model", f"--data={path}")
+    assert done.code == 0, done.err
+    assert list(json.loads(done.lines[-1])) == ["exact_match", "f1", "examples"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            {"answers": [{"text": "mill", "answer_start": 7}]},
+            "line 2: found ' mil' at character 7 of the context, expected the answer 'mill'",
+        ),
+        ({"answers": "mill"}, "line 2: answers: found 'mill', expected a list of answers"),
+        ({"answers": None}, "line 2: answers: found null, expected a label"),
+        ({"context": 3}, "line 2: context: found 3, expected a string"),
+    ],
+)
+def test_rows_that_are_refused(run_kbert, tiny_model, tmp_path, change, line):
+    rows = rows_of_lines()
+    rows[1] |= change
+    path = jsonl(tmp_path / "train.jsonl", rows)
+    done = run_kbert(*flags(tiny_model, path, tmp_path / "run"))
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == f"kbert: error: {path}: {line}"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("nbest=3", "the task span_extraction has no 'nbest'; did you mean 'n_best'?"),
+        ("n_best=3.5", "n_best: found '3.5', expected int"),
+        ("doc_stride=0", "doc_stride: found 0, expected at least 1"),
+    ],
+)
+def test_options_that_are_refused(run_kbert, tiny_model, trained, tmp_path, options, line):
+    arguments = flags(tiny_model, trained[0] / "dev.json", tmp_path / "run", options=options)
+    done = run_kbert(*arguments)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == f"kbert: error: --options: {line}"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_has_no_official_files(run_kbert, tiny_classifier, tmp_path):
+    data = tmp_path / "dev.tsv"
+    data.write_text("sentence\ttopic\nThe tap drips.\twater\n")
+    done = run_kbert(
+        "evaluate",
+        f"--model={tiny_classifier}",
+        f"--data={data}",
+        f"--predictions={tmp_path}/official",
+    )
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == (
+        "kbert: error: --predictions: the task classification has no official files"
+    )
+    assert not (tmp_path / "official").exists()
