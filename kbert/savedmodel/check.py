@@ -146,9 +146,11 @@ def _signature_errors(signatures: Mapping[str, Any]) -> list[str]:
                 "expected one, 'inputs'"
             )
         for name, (dtype, sizes) in signature["inputs"].items():
-            if dtype != "string" or sizes != [-1]:
+            known = ([-1],) if key in (DEFAULT, *_FIXED) else ([-1], [-1, -1])
+            if dtype != "string" or sizes not in known:
+                shown = " or ".join(map(str, known))
                 found.append(
-                    f"signature {key}: input {name}: found {dtype} {sizes}, expected string [-1]"
+                    f"signature {key}: input {name}: found {dtype} {sizes}, expected string {shown}"
                 )
         for name, (dtype, sizes) in signature["outputs"].items():
             where = f"signature {key}: output {name}"
@@ -231,12 +233,15 @@ def run_errors(folder: pathlib.Path, signatures: Mapping[str, Any], logs: list[A
     long = " ".join(warmup.TEXTS) * 250
     for key, signature in signatures.items():
         for rows in ([], [long, ""]):
-            fields = dict.fromkeys(signatures[DEFAULT]["inputs"], rows)
+            fields: dict[str, Any] = dict.fromkeys(signatures[DEFAULT]["inputs"], rows)
+            ranks = {name: len(sizes or ()) for name, (_, sizes) in signature["inputs"].items()}
             if key in _FIXED:
                 serialized = [row.SerializeToString() for row in warmup.examples(fields)]
-                fields = dict.fromkeys(signature["inputs"], serialized)
+                fields = dict.fromkeys(ranks, serialized)
+            fields = warmup.asking(fields, ranks)
             inputs = {
-                name: tf.constant(values, tf.string, [len(rows)]) for name, values in fields.items()
+                name: tf.constant(values.tolist(), tf.string, values.shape)
+                for name, values in fields.items()
             }
             problem = _answer_error(loaded.signatures, key, inputs)
             if problem:

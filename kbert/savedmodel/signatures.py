@@ -35,6 +35,8 @@ class Served:
             `serving_default`: string [B] by input name -> what the task's `decode` gives;
             `classify`, `regress`: if the task has such answers; `inputs`, serialized
             tf.Examples [B] string -> what TensorFlow Serving's calls of these names expect;
+            further ones of the task (`Task.signatures`), answered as `serving_default`, without
+            what repeats an input;
             `encode`: string [B] by input name -> `mean` and `pooled` [B, D] float32; not of tasks
             with windows.
     """
@@ -75,6 +77,13 @@ class Served:
         if model.task.signature is not None:
             function = {"classify": classify, "regress": regress}[model.task.signature]
             self.signatures[model.task.signature] = _traced(function, examples)
+        for key, ranks in model.task.signatures.items():
+
+            def further(**fields: Any) -> dict[str, Any]:
+                return {k: v for k, v in answers(fields).items() if k not in fields}
+
+            specs = {n: tf.TensorSpec([None] * r, tf.string, name=n) for n, r in ranks.items()}
+            self.signatures[key] = _traced(further, specs)
         if not model.task.windows:  # a text that is cut up has no one vector
             self.signatures["encode"] = _traced(encode, strings)
 

@@ -72,12 +72,32 @@ def examples(fields: Mapping[str, Sequence[str]]) -> list[Any]:
     return [example(dict(zip(fields, row, strict=True))) for row in rows]
 
 
-def requests(signatures: Sequence[str], names: Sequence[str]) -> list[Any]:
+def asking(fields: Mapping[str, Sequence[str]], ranks: Mapping[str, int]) -> dict[str, Any]:
+    """The same rows for a signature with inputs of its own, as arrays of strings.
+
+    Args:
+        fields: texts by input name.
+        ranks: input name -> 1 for texts, 2 for their words, padded with "".
+    """
+    texts = next(iter(fields.values()))
+    words = [text.split() for text in texts]
+    width = max(map(len, words), default=0)
+    padded = np.array([[*row, *[""] * (width - len(row))] for row in words], object)
+    of_rank = {1: np.array(texts, object), 2: padded.reshape(len(texts), width)}
+    return {name: of_rank[rank] for name, rank in ranks.items()}
+
+
+def requests(
+    signatures: Sequence[str],
+    names: Sequence[str],
+    further: Mapping[str, Mapping[str, int]] | None = None,
+) -> list[Any]:
     """A PredictionLog for every signature and batch.
 
     Args:
         signatures: "classify" and "regress" are asked by tf.Examples, all others by strings.
         names: of the string inputs.
+        further: signatures with inputs of their own (`Task.signatures`).
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -90,19 +110,26 @@ def requests(signatures: Sequence[str], names: Sequence[str]) -> list[Any]:
                 part.request.input.example_list.examples.extend(examples(fields))
             else:
                 part = log.predict_log
-                for name, texts in fields.items():
+                own = (further or {}).get(signature)
+                given = fields if own is None else asking(fields, own)
+                for name, texts in given.items():
                     part.request.inputs[name].CopyFrom(tf.make_tensor_proto(texts, tf.string))
             part.request.model_spec.signature_name = signature
             logs.append(log)
     return logs
 
 
-def write(folder: pathlib.Path, signatures: Sequence[str], names: Sequence[str]) -> None:
-    """Writes the warm-up file and the batching file of an export."""
+def write(
+    folder: pathlib.Path,
+    signatures: Sequence[str],
+    names: Sequence[str],
+    further: Mapping[str, Mapping[str, int]] | None = None,
+) -> None:
+    """Writes the warm-up file, of `requests`, and the batching file of an export."""
     path = folder / WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for log in requests(signatures, names):
+        for log in requests(signatures, names, further):
             writer.write(log.SerializeToString())
     sizes = "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
     write_whole(
