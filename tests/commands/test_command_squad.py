@@ -39,6 +39,23 @@ def answers(context, text):
     return [{"text": text, "answer_start": context.index(text)}] if text else []
 
 
+def jsonl(path, rows):
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def rows_of_lines():
+    rows = [
+        {"question": question, "context": context, "answers": answers(context, text)}
+        for context, question, text in QUESTIONS
+    ]
+    # the way in which the data sets of Hugging Face lay answers out
+    rows[0]["answers"] = {"text": ["1902"], "answer_start": [MILL.index("1902")]}
+    rows[2]["answers"] = {"text": [], "answer_start": []}
+    return rows
+
+
 def squad_json():
     paragraphs = []
     for at, context in enumerate((MILL, ROAD)):
@@ -64,13 +81,14 @@ def flags(model, train, output, **changes):
 
 @pytest.fixture(scope="module")
 def trained(tiny_model, tmp_path_factory):
-    """(folder of dev.json, run/ and export/; what finetune printed)."""
+    """(folder of train.jsonl, dev.json, of the same questions, and run/; what finetune printed)."""
     folder = tmp_path_factory.mktemp("squad")
     data = folder / "dev.json"
     data.write_text(json.dumps(squad_json()), encoding="utf-8")
+    train = jsonl(folder / "train.jsonl", rows_of_lines())
     with contextlib.redirect_stdout(io.StringIO()) as out:
         try:
-            assert main(flags(tiny_model, data, folder / "run", dev=data)) == 0
+            assert main(flags(tiny_model, train, folder / "run", dev=data)) == 0
         finally:
             config.disable_op_determinism()
     return folder, json.loads(out.getvalue())
@@ -138,12 +156,6 @@ def test_evaluate_and_its_files(run_kbert, trained, tmp_path):
     assert best["best_f1_thresh"] == pytest.approx(found["best_f1_thresh"], abs=1e-4)
 
 
-def jsonl(path, rows):
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
-
-
 def check_answer(row, expected, i):
     assert row["answer"] == expected["answer"][i].decode()
     for name in ("start", "end", "byte_start", "byte_end"):
@@ -187,23 +199,28 @@ def test_a_context_must_be_there(run_kbert, trained, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(trained):
-    from kbert.savedmodel.export import export_all
+    from kbert.savedmodel.export import export
 
     folder, _ = trained
     model = kbert.load(folder / "run" / "model")
-    return export_all(model, folder / "export", ["float32", "bfloat16"])
+    return export(model, folder / "export")
 
 
-def test_exports_are_fit_to_serve(run_kbert, exported):
-    for path in exported.values():
-        done = run_kbert("check-export", path)
-        assert (done.code, done.out) == (0, f"{path}: fit to serve; signatures serving_default\n")
+def test_the_export_is_fit_to_serve(run_kbert, exported):
+    done = run_kbert("check-export", exported)
+    assert (done.code, done.out) == (0, f"{exported}: fit to serve; signatures serving_default\n")
 
 
-def test_bfloat16_says_how_far_it_is(exported, expected):
-    gaps = json.loads((exported["bfloat16"] / "kbert.json").read_text())["largest_difference"]
+@pytest.mark.slow
+def test_bfloat16_says_how_far_it_is(run_kbert, trained, expected, tmp_path):
+    model, base = trained[0] / "run" / "model", tmp_path / "base"
+    done = run_kbert("export", f"--model={model}", f"--target={base}", "--variants=bfloat16")
+    assert (done.code, done.lines) == (0, [f"{base}/1"])
+    done = run_kbert("check-export", base / "1")
+    assert done.code == 0
+    gaps = json.loads((base / "1" / "kbert.json").read_text())["largest_difference"]
     assert 0 < gaps["null_score"] < 0.1
-    served = tf.saved_model.load(str(exported["bfloat16"])).signatures["serving_default"]
+    served = tf.saved_model.load(str(base / "1")).signatures["serving_default"]
     question, context = (tf.constant([row[i] for row in ASKED]) for i in range(2))
     found = served(question=question, context=context)
     assert np.abs(found["null_score"].numpy() - expected["null_score"]).max() < 0.1
@@ -216,7 +233,7 @@ def test_served_over_rest_and_grpc(exported, expected):
     """All questions at once, and each alone, are answered as by `predict`."""
     from kbert.serving.server import running_server
 
-    base = exported["float32"].parent
+    base = exported.parent
     with running_server(str(base), "qa", rest_timeout_ms=60000) as server:
         rows = [{"question": question, "context": context} for question, context in ASKED]
         for chosen in (range(len(ASKED)), *([i] for i in range(len(ASKED)))):
@@ -246,29 +263,7 @@ def test_served_over_rest_and_grpc(exported, expected):
             assert found.tolist() == values.tolist(), name
 
 
-# JSON lines, and what is refused --------------------------------------------------------
-
-
-def rows_of_lines():
-    return [
-        {"question": question, "context": context, "answers": answers(context, text)}
-        for context, question, text in QUESTIONS
-        if text
-    ]
-
-
-def test_json_lines_as_training_data(run_kbert, tiny_model, tmp_path):
-    rows = rows_of_lines()
-    # the way in which the data sets of Hugging Face lay answers out
-    rows[0]["answers"] = {"text": ["1902"], "answer_start": [MILL.index("1902")]}
-    path = jsonl(tmp_path / "train.jsonl", rows)
-    done = run_kbert(*flags(tiny_model, path, tmp_path / "run", epochs=1), "--smoke")
-    assert done.code == 0, done.err
-    assert "4 training rows" in done.err
-    assert "null_threshold" not in kbert.load(tmp_path / "run" / "model").options
-    done = run_kbert("evaluate", f"--model={tmp_path}/run/model", f"--data={path}")
-    assert done.code == 0, done.err
-    assert list(json.loads(done.lines[-1])) == ["exact_match", "f1", "examples"]
+# what is refused --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
