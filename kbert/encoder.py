@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -161,6 +161,22 @@ class Encoder(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Encoder:
         values = dict(config)
         return cls(EncoderConfig.from_dict(values.pop("config")), **values)
+
+
+def over_rows(run: Callable[..., Any], inputs: Any, *arguments: Any, **kwargs: Any) -> Any:
+    """What `run` gives for features [R, T]; those of [B, C, T] are taken as R = B*C rows.
+
+    Its tensors, [R, ...] in any structure, then come back as [B, C, ...].
+    """
+    ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+    if ids is None or len(ids.shape) != 3:
+        return run(inputs, *arguments, **kwargs)
+    batch, choices, length = ops.shape(ids)
+    flat = {name: ops.reshape(x, (-1, length)) for name, x in inputs.items()}
+    found = run(flat, *arguments, **kwargs)
+    return keras.tree.map_structure(
+        lambda x: ops.reshape(x, (batch, choices, *ops.shape(x)[1:])), found
+    )
 
 
 def features_of(inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:

@@ -15,7 +15,7 @@ from kbert.answers import answerer, in_batches, in_chunks, rows_of
 from kbert.checkpoints import bundle
 from kbert.data.batches import Slices, of_texts, steps_per_epoch, training_batches
 from kbert.data.fields import texts_dataset
-from kbert.encoder import INPUTS, Encoder
+from kbert.encoder import INPUTS, Encoder, over_rows
 from kbert.errors import BadInput
 from kbert.step import step_module
 from kbert.step.optimizers import BertAdamW
@@ -79,9 +79,10 @@ class TextModel(keras.Model):
         pooled = task.needs == "pooled_output"
         vectors = encoder(ids, flat=None, only_pooled=pooled)[task.needs]
         super().__init__(inputs=ids, outputs=head(vectors), name="text_model")
+        self.input_spec = None  # `call` takes more
         self.encoder, self.head, self.task, self.tokenizer = encoder, head, task, tokenizer
         self.labels = tuple(labels)
-        self.text_inputs = tuple(inputs or task.inputs[:1])
+        self.text_inputs = tuple(inputs or task.inputs[: len(task.recipe.get("text", (1,)))])
         self.columns = dict(columns or {})
         self.max_length = max_length
         self.seed = seed
@@ -91,6 +92,10 @@ class TextModel(keras.Model):
         self._defaults: dict[str, Any] | None = None
         self._step = step_module()
         self._answer = answerer(self)
+
+    def call(self, inputs: Any, *arguments: Any, **kwargs: Any) -> Any:
+        """Ids [R, T] to logits; of [B, C, T], a row of ids a choice, to logits [B, C, ...]."""
+        return over_rows(super().call, inputs, *arguments, **kwargs)
 
     # the way of the data ----------------------------------------------------------------
 
