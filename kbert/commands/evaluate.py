@@ -116,6 +116,7 @@ def evaluate(
     inputs = loaded.task.inputs[: len(text)] if text else loaded.text_inputs
     columns = {name: loaded.columns.get(name, name) for name in inputs}
     columns.update(zip(inputs, text, strict=False))
+    table = loaded.task.table(table)
     fields = loaded.task.texts(table, columns)
     gold = table.labels(label or loaded.columns.get("label", "label"))
     targets = loaded.task.targets(gold, loaded.labels, table.where, table.lines)
@@ -132,7 +133,8 @@ def evaluate(
         ids = table.texts("id") if "id" in table.columns else [str(line) for line in table.lines]
         loaded.task.write_official(predictions, ids, answers, loaded.options)
     if errors:
-        shown = {columns.get(name, name): values for name, values in fields.items()}
+        given = loaded.task.shown(fields).items()
+        shown = {columns.get(name, name): values for name, values in given}
         found = loaded.task.errors(answers, targets, loaded.labels)
         count = write_errors(errors, {table.unit: table.lines, **shown}, found)
         _flags.say(f"{count:,} errors: {errors}")

@@ -51,7 +51,9 @@ def run(values: flags.FlagValues) -> int:
     if layout is None:
         table, layout = read_standard_input(model.task.inputs, model.columns)
     out_layout = _output_format(values.output, layout)
-    fields = choose_columns(table, model, values.text)
+    view = model.task.table(table)
+    fields = choose_columns(view, model, values.text)
+    table = table if len(view) == len(table) else view
     progress = Progress(len(table), "rows")
     arrays = model.answers(
         fields,

@@ -76,6 +76,14 @@ class Task(abc.ABC):
     windows: bool = False
     signatures: Mapping[str, Mapping[str, int]] = {}
 
+    def table(self, table: Table) -> Table:
+        """A table as it was read, with what the task knows of other data sets' columns.
+
+        Raises:
+            BadInput: a row that is not as its columns have it; names the line.
+        """
+        return table
+
     def texts(self, table: Table, columns: Mapping[str, str]) -> dict[str, list[str]]:
         """What `preprocess` takes, strings by name, from columns of a table by input name.
 
@@ -87,6 +95,14 @@ class Task(abc.ABC):
     def given(self, x: Any, columns: Mapping[str, str]) -> dict[str, list[str]]:
         """The same from what a caller has, as `kbert.data.fields.fields_of` takes it."""
         return fields_of(x, self.inputs, columns)
+
+    def shown(self, fields: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[Any]]:
+        """What `texts` gives, as it stands in a file for a reader."""
+        return fields
+
+    def example(self, inputs: Sequence[str]) -> Any:
+        """A row as `predict` takes it, for the model card; JSON values."""
+        return ["a text", "another"] if len(inputs) > 1 else "a text"
 
     @abc.abstractmethod
     def preprocess(

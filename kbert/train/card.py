@@ -184,18 +184,19 @@ def _dev_set(recipe: Recipe) -> dict[str, Any]:
 
 def _use(model: Any) -> list[str]:
     """How to ask it, with kbert and, where the directory opens there, with transformers."""
-    pair = len(model.text_inputs) > 1
+    example = model.task.example(model.text_inputs)
     lines = [
         "```python",
         "import kbert",
         'm = kbert.load("this directory")',
-        f"m.predict({json.dumps([['a text', 'another']] if pair else ['a text'])})",
+        f"m.predict({json.dumps([example])})",
         "```",
         "",
     ]
     tag = model.task.pipeline_tag
     if tag == "text-classification":
-        ask = '{"text": "a text", "text_pair": "another"}' if pair else '"a text"'
+        pair = '{"text": "a text", "text_pair": "another"}'
+        ask = pair if isinstance(example, list) else '"a text"'
         lines += [
             "```python",
             "from transformers import pipeline",

@@ -72,6 +72,7 @@ def read(recipe: Recipe) -> tuple[dict[str, Examples], tuple[str, ...], list[str
     for part, table in tables.items():
         if table is None:
             continue
+        table = task.table(table)
         stop = most if part == "train" else None
         given = table.labels(recipe.data.label)[:stop]
         if part == "train" and not labels:
