@@ -146,7 +146,7 @@ def _signature_errors(signatures: Mapping[str, Any]) -> list[str]:
                 "expected one, 'inputs'"
             )
         for name, (dtype, sizes) in signature["inputs"].items():
-            known = ([-1],) if key in (DEFAULT, *_FIXED) else ([-1], [-1, -1])
+            known = ([-1],) if key in _FIXED else ([-1], [-1, -1])
             if dtype != "string" or sizes not in known:
                 shown = " or ".join(map(str, known))
                 found.append(

@@ -142,7 +142,8 @@ def compare(model: TextModel, served: Served) -> tuple[dict[str, float], dict[st
     Returns:
         The largest difference of each float output, and its largest size.
     """
-    texts = warmup.samples(model.text_inputs)
+    texts: Any = warmup.samples(model.text_inputs)
+    texts = warmup.asking(texts, model.task.signatures.get(DEFAULT) or dict.fromkeys(texts, 1))
     # not compiled: it is asked once
     answers = model.answer({name: tf.constant(values) for name, values in texts.items()})
     expected = {name: value.numpy() for name, value in answers.items() if value.dtype.is_floating}

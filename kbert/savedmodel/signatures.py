@@ -45,7 +45,8 @@ class Served:
         self.root = _Root(name="kbert")
         self.root.tokenizer = model.tokenizer
         self.root.variables = list(network.weights)
-        strings = {name: tf.TensorSpec([None], tf.string, name=name) for name in model.text_inputs}
+        ranks = model.task.signatures.get(DEFAULT) or dict.fromkeys(model.text_inputs, 1)
+        strings = _specs(ranks)
         examples = {"inputs": tf.TensorSpec([None], tf.string, name="inputs")}
 
         def answers(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,12 +79,13 @@ class Served:
             function = {"classify": classify, "regress": regress}[model.task.signature]
             self.signatures[model.task.signature] = _traced(function, examples)
         for key, ranks in model.task.signatures.items():
+            if key == DEFAULT:
+                continue
 
             def further(**fields: Any) -> dict[str, Any]:
                 return {k: v for k, v in answers(fields).items() if k not in fields}
 
-            specs = {n: tf.TensorSpec([None] * r, tf.string, name=n) for n, r in ranks.items()}
-            self.signatures[key] = _traced(further, specs)
+            self.signatures[key] = _traced(further, _specs(ranks))
         if not model.task.windows:  # a text that is cut up has no one vector
             self.signatures["encode"] = _traced(encode, strings)
 
@@ -101,7 +103,13 @@ class Trainable(Served):
         names = list(model.text_inputs)
 
         def logits(fields: Mapping[str, Any], training: bool) -> Any:
-            return network.run(model.preprocess(fields), training=training)["logits"]
+            features = model.preprocess(fields)
+            found = network.run(features, training=training)["logits"]
+            if not model.task.windows:
+                return found
+            # a row of ids is no row that was asked; of some tasks the scores are
+            answers = model.task.decode(found, model.labels, model.options, features)
+            return answers.get("scores", found)
 
         if len(names) == 1:
 
@@ -114,7 +122,8 @@ class Trainable(Served):
                 return logits(dict(zip(names, (text, text_pair), strict=True)), training)
 
         function = tf.function(call, autograph=False)
-        specs = [tf.TensorSpec([None], tf.string, name=name) for name in names]
+        ranks = model.task.signatures.get(DEFAULT) or dict.fromkeys(names, 1)
+        specs = [_specs(ranks)[name] for name in names]
         for training in (False, True):
             function.get_concrete_function(*specs, training=training)
         self.root.__call__ = function
@@ -122,6 +131,11 @@ class Trainable(Served):
         self.root.trainable_variables = [
             v.value for layer in layers for v in layer.trainable_variables
         ]
+
+
+def _specs(ranks: Mapping[str, int]) -> dict[str, tf.TensorSpec]:
+    """Strings by name, of any size in each dimension."""
+    return {name: tf.TensorSpec([None] * n, tf.string, name=name) for name, n in ranks.items()}
 
 
 def _traced(function: Callable[..., Any], specs: Mapping[str, tf.TensorSpec]) -> Any:

@@ -77,14 +77,26 @@ def asking(fields: Mapping[str, Sequence[str]], ranks: Mapping[str, int]) -> dic
 
     Args:
         fields: texts by input name.
-        ranks: input name -> 1 for texts, 2 for their words, padded with "".
+        ranks: input name -> 1 for texts; 2 for their words, or, if there are texts of that name,
+            for quarters of those, both padded with "".
     """
-    texts = next(iter(fields.values()))
-    words = [text.split() for text in texts]
-    width = max(map(len, words), default=0)
-    padded = np.array([[*row, *[""] * (width - len(row))] for row in words], object)
-    of_rank = {1: np.array(texts, object), 2: padded.reshape(len(texts), width)}
-    return {name: of_rank[rank] for name, rank in ranks.items()}
+    found = {}
+    for name, rank in ranks.items():
+        texts = fields.get(name, next(iter(fields.values())))
+        rows: list[Any] = list(texts)
+        width = 0
+        if rank == 2:
+            rows = [_quarters(text) if name in fields else text.split() for text in texts]
+            width = max(map(len, rows), default=0)
+            rows = [[*row, *[""] * (width - len(row))] for row in rows]
+        found[name] = np.array(rows, object).reshape([len(texts), width][:rank])
+    return found
+
+
+def _quarters(text: str) -> list[str]:
+    """Four parts of a text, or fewer of one word each."""
+    parts = np.array_split(np.array(text.split(), object), 4)
+    return [" ".join(part) for part in parts if len(part)]
 
 
 def requests(

@@ -198,7 +198,8 @@ IDS = {"ids": tf.TensorSpec([None, 8], tf.int32, name="ids")}
             "serving_default",
             lambda ids: {"a": ids},
             IDS,
-            "signature serving_default: input ids: found int32 [-1, 8], expected string [-1]",
+            "signature serving_default: input ids: found int32 [-1, 8], expected string [-1] or "
+            "[-1, -1]",
         ),
         ("other", lambda text: {"a": text}, STRINGS, "no signature serving_default; found other"),
         (
