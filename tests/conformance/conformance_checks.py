@@ -19,7 +19,7 @@ from kbert.answers import alike
 from kbert.checkpoints import names
 from kbert.checkpoints.formats.huggingface import Directory
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig, parameter_counts
-from kbert.encoder import INPUTS
+from kbert.encoder import INPUTS, over_rows
 from kbert.layers.heads import MaskedLM, NextSentence, Span
 from kbert.tasks import Task
 from kbert.text import WordPieceTokenizer
@@ -54,6 +54,13 @@ EXAMPLES = {
             [],
             [{"start": 5, "end": 8, "label": "mood"}],
         ],
+    ),
+    "multiple_choice": (
+        {
+            "context": ["good day", "bad night", "good", "day"],
+            "choices": ["bad\x1fdays\x1fnight", "good", "\x1fnight\x1fday", "bad day\x1fgood days"],
+        },
+        [2, 0, "1", 0],
     ),
     "multi_label": (TEXTS, ["joy|light", "", ["gloom", "joy"], "gloom"]),
 }
@@ -219,8 +226,12 @@ class Tiny:
     def logits(self, features=None, training=False):
         given = self.features if features is None else features
         inputs = {name: given[name] for name in INPUTS if name in given}
-        out = self.encoder(inputs, training=training)
-        return self.head(out[self.task.needs], training=training)
+
+        def network(inputs):
+            out = self.encoder(inputs, training=training)
+            return self.head(out[self.task.needs], training=training)
+
+        return over_rows(network, inputs)
 
     def decode(self, logits, options=None, features=None):
         features = self.features if features is None else features
@@ -258,13 +269,17 @@ def preprocess_makes_features(name: str) -> None:
     assert run.task.windows or set(run.features) <= set(INPUTS)
     for value in (run.features[name] for name in INPUTS if name in run.features):
         assert value.dtype == tf.int32
-        assert value.shape[0] == run.rows
+        assert value.shape[0] == run.rows or (run.task.windows and value.shape[0] > run.rows)
     short = run.task.preprocess(run.tokenizer, run.fields, 5)
     assert short["input_ids"].shape[1] <= 5
     mask = run.features["attention_mask"].numpy()
-    for row in range(run.rows):
-        ids = run.of_row(row)["input_ids"].numpy()[0]
-        assert ids.tolist() == run.features["input_ids"].numpy()[row][mask[row] == 1].tolist()
+    among = run.features["input_ids"].numpy()
+    alone = [ids for row in range(run.rows) for ids in run.of_row(row)["input_ids"].numpy()]
+    assert len(alone) == len(among)
+    for one, ids, real in zip(alone, among, mask, strict=True):
+        length = real.sum()
+        assert one[:length].tolist() == ids[real == 1].tolist()
+        assert (one[length:] == 0).all()
 
 
 def loss_adds_up(name: str) -> None:
@@ -305,7 +320,9 @@ def loss_can_be_learned(name: str) -> None:
         for variable, gradient in zip(variables, gradients, strict=True):
             if gradient is not None:
                 variable.assign_sub(0.05 * tf.convert_to_tensor(gradient))
-        for gradient in gradients[-len(run.head.trainable_variables) :]:
+        head = gradients[-len(run.head.trainable_variables) :]
+        # a bias moves all choices alike
+        for gradient in head[:1] if name == "multiple_choice" else head:
             assert np.abs(gradient.numpy()).max() > 0
     assert losses[-1] < losses[0]
 
