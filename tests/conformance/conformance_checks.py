@@ -26,7 +26,7 @@ from kbert.text import WordPieceTokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "day", "night", "##s"]
 
-# task -> (input name -> texts, the label of each)
+# task -> (what `predict` takes, the label of each)
 TEXTS = {"text": ["good day", "bad days", "good", "bad night night"]}
 EXAMPLES = {
     "regression": (TEXTS, [1.5, "-0.25", 2, "1e-1"]),
@@ -58,7 +58,12 @@ EXAMPLES = {
     "multiple_choice": (
         {
             "context": ["good day", "bad night", "good", "day"],
-            "choices": ["bad\x1fdays\x1fnight", "good", "\x1fnight\x1fday", "bad day\x1fgood days"],
+            "choices": [
+                ["bad", "days", "night"],
+                ["good"],
+                ["", "night", "day"],
+                ["bad day", "good days"],
+            ],
         },
         [2, 0, "1", 0],
     ),
@@ -202,7 +207,8 @@ class Tiny:
 
     def __init__(self, name: str, family: str = "bert") -> None:
         self.task = registry.get("task", name)
-        fields, self.column = EXAMPLES.get(name, DEFAULT)
+        given, self.column = EXAMPLES.get(name, DEFAULT)
+        fields = self.task.given(given, {})
         self.fields = {key: tf.constant(value) for key, value in fields.items()}
         self.rows = len(self.column)
         self.labels = self.task.labels_of(self.column)
