@@ -164,7 +164,8 @@ class SpanExtraction(Task):
         length: int | Sequence[int] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> tuple[Tensors, Any]:
-        """Targets become slots [B, 2]; [CLS] where the window has not the whole answer."""
+        """Targets become [B, 3]: two slots, [CLS] where the window has not the whole answer, and
+        how many slots hold a token."""
         import tensorflow as tf
 
         features = self.preprocess(tokenizer, fields, max_length, length, options)
@@ -179,17 +180,24 @@ class SpanExtraction(Task):
         begin, count = features["begin"], features["count"]
         inside = (first >= begin) & (last < begin + count) & (first <= last) & (targets[:, 0] >= 0)
         slots = tf.stack([first, last], axis=1) + (features["place"] - begin)[:, None]
-        return features, tf.where(inside[:, None], slots, 0)
+        size = tf.reduce_sum(features["attention_mask"], axis=1, keepdims=True)
+        return features, tf.concat([tf.where(inside[:, None], slots, 0), size], axis=1)
 
     def head(self, config: EncoderConfig, labels: int, seed: int) -> Span:
         """One dense layer, two units."""
         return Span(config, seed)
 
     def loss(self, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
-        """Mean cross-entropy of start and end over all slots, summed over rows."""
+        """Mean cross-entropy of start and end over the tokens, summed over rows.
+
+        The original counts padding among them, of which its windows have always the same; here a
+        row's loss would depend on the others of its batch.
+        """
         total = 0.0
+        there = ops.arange(ops.shape(logits[0])[-1])[None, :] < targets[:, 2:]
         for part, logit in enumerate(logits):
-            rows = ops.log_softmax(ops.cast(logit, "float32"), axis=-1)
+            rows = ops.where(there, ops.cast(logit, "float32"), -1e9)
+            rows = ops.log_softmax(rows, axis=-1)
             hot = ops.one_hot(targets[:, part], ops.shape(logit)[-1], dtype="float32")
             total = total - ops.sum(weights * ops.sum(rows * hot, axis=-1)) / 2
         return total, ops.sum(weights)

@@ -100,7 +100,8 @@ def test_every_window_is_a_row_with_its_labels(model):
                 alone = model.tokenizer.ids([part])[0].numpy()
                 assert spelled(model, found) == spelled(model, alone)
                 whole_in += 1
-            assert slots[row].tolist() == (wanted if fits else [0, 0])
+            size = kept + count + 3
+            assert slots[row].tolist() == [*(wanted if fits else [0, 0]), size]
             row += 1
             if begin + count == len(starts):
                 break
@@ -128,26 +129,28 @@ def test_words_of_which_a_part_is_the_answer(model):
     rows = model.rows({"question": ["?"], "context": [context]}, targets)
     batch = {name: tf.constant(values) for name, values in rows.fields.items()}
     features, slots = model.batch(batch, tf.constant(rows.targets))
-    first, last = slots.numpy()[0]
+    first, last, _ = slots.numpy()[0]
     found = features["input_ids"].numpy()[0, first : last + 1]
     assert model.tokenizer.tokens([found]) == [["1990s"]]
 
 
 def test_the_loss_is_the_mean_of_both_ends():
+    """Over the tokens alone: padding changes nothing."""
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 2, (2, 4, 7)).astype(np.float32)
-    slots, weights = (
-        np.array([[0, 0], [2, 5], [6, 6], [1, 2]]),
-        np.array([1, 0.5, 0, 2], np.float32),
-    )
+    slots = np.array([[0, 0, 3], [2, 5, 7], [6, 6, 7], [1, 2, 5]], np.int32)
+    weights = np.array([1, 0.5, 0, 2], np.float32)
     total = 0.0
     for row, weight in enumerate(weights):
         for part in range(2):
-            shares = np.exp(logits[part, row]) / np.exp(logits[part, row]).sum()
+            shares = np.exp(logits[part, row, : slots[row, 2]])
+            shares /= shares.sum()
             total -= weight * np.log(shares[slots[row, part]]) / 2
     found, count = TASK.loss(tuple(logits), slots, weights)
     assert float(found) == pytest.approx(total, rel=1e-5)
     assert float(count) == 3.5
+    wider = [np.pad(part, [[0, 0], [0, 9]], constant_values=50) for part in logits]
+    assert float(TASK.loss(tuple(wider), slots, weights)[0]) == pytest.approx(float(found))
 
 
 # answers ---------------------------------------------------------------------------------
