@@ -154,6 +154,39 @@ class Worker:
         scores = np.array([answer["scores"] for answer in model.predict(texts)])
         self.leave(f"{name}-model", model, scores=scores, logits=model.predict_logits(texts))
 
+    def task(self, name):
+        """`kbert.train` of the task of that name on the examples of the conformance checks."""
+        import kbert
+        from kbert import registry
+        from kbert.train import loop
+
+        sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "conformance"))
+        from conformance_checks import DEFAULT, EXAMPLES
+
+        fields, column = EXAMPLES.get(name, DEFAULT)
+        fields = {key: list(values) * 4 for key, values in fields.items()}
+        column = list(column) * 4
+        task = registry.get("task", name)
+        with self.strategy.scope():
+            model = kbert.load(
+                self.source,
+                task=name,
+                labels=task.labels_of(column),
+                inputs=list(fields),
+                max_length=12,
+                seed=3,
+            )
+        generator = np.random.default_rng(7)  # TensorFlow and JAX draw other weights
+        for weight in model.head.weights:
+            weight.assign(generator.normal(0, 0.5, weight.shape))
+        recipe = kbert.Recipe.of(**{**RECIPE, "epochs": 3})
+        history = loop.train(model, {"train": (fields, column)}, recipe).history
+        found = {f"answer:{key}": value for key, value in model.answers(fields).items()}
+        for key, value in found.items():
+            if value.dtype == object:
+                found[key] = np.array(value.tolist(), np.bytes_)
+        self.leave(name, model, losses=[entry["train_loss"] for entry in history], **found)
+
     def masks(self, name):
         """A dropout mask of each replica, and the seed state before and after."""
         import tensorflow as tf
