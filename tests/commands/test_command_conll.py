@@ -1,0 +1,270 @@
+"""Named entities by the program: finetune, evaluate, predict, export, and what it serves."""
+
+import contextlib
+import io
+import json
+import urllib.request
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+import kbert
+from kbert.cli import main
+
+# the tag of a word follows from the word
+KNOWN = {"library": "LOC", "bridge": "LOC", "water": "PER", "the": "", "a": "", "in": ""}
+KNOWN |= dict.fromkeys((",", ".", "(", ")", "🙂", "’s"), "")
+TEXTS = [
+    "The library, a bridge in Water.",
+    "",
+    "the library, " * 30,
+    "🙂 (water) in\u00a0the bridge’s library",
+]
+
+
+def sentences(count, seed):
+    """Words and tags in IOB1: an entity begins with B- only behind one of its type."""
+    rows = []
+    for words in np.random.default_rng(seed).choice(list(KNOWN), (count, 6)).tolist():
+        kinds = [KNOWN[word] for word in words]
+        letters = ["B" if kind == last else "I" for last, kind in zip(["", *kinds], kinds)]  # noqa: B905
+        tags = [f"{x}-{kind}" if kind else "O" for x, kind in zip(letters, kinds, strict=True)]
+        rows.append(list(zip(words, tags, strict=True)))
+    return rows
+
+
+def conll(path, rows, columns="{0} NN {1}"):
+    lines = ["-DOCSTART- -X- O", ""]
+    for row in rows:
+        lines += [*(columns.format(*pair) for pair in row), ""]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def flags(model, train, output, **changes):
+    values = {"model": model, "train": train, "output": output, "task": "token_classification"}
+    values |= {"max_length": 16, "epochs": 2, "batch_size": 16, "learning_rate": 0.003, **changes}
+    return ["finetune", *(f"--{name}={value}" for name, value in values.items())]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model, tmp_path_factory):
+    """(folder of train.conll, dev.conll and run/; what finetune printed)."""
+    folder = tmp_path_factory.mktemp("conll")
+    train = conll(folder / "train.conll", sentences(320, 0))
+    dev = conll(folder / "dev.conll", sentences(20, 1))
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            assert main(flags(tiny_model, train, folder / "run", dev=dev)) == 0
+        finally:
+            config.disable_op_determinism()
+    return folder, json.loads(out.getvalue())
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return kbert.load(trained[0] / "run" / "model")
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """The model's own answers to TEXTS, as columns."""
+    return model.answers({"text": TEXTS})
+
+
+def test_a_run(trained):
+    """The rows are easy, so every entity is found."""
+    folder, metrics = trained
+    report = json.loads((folder / "run" / "report" / "metrics.json").read_text())
+    assert metrics.pop("model") == str(folder / "run" / "model")
+    assert metrics == report["best"]
+    assert (metrics["precision"], metrics["recall"], metrics["f1"]) == (1, 1, 1)
+    assert {name: found["f1"] for name, found in report["dev"]["per_type"].items()} == {
+        "LOC": 1,
+        "PER": 1,
+    }
+    written = json.loads((folder / "run" / "model" / "config.json").read_text())
+    assert written["architectures"] == ["BertForTokenClassification"]
+    labels = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    assert written["id2label"] == {str(i): label for i, label in enumerate(labels)}
+
+
+def test_evaluate(run_kbert, trained):
+    folder, _ = trained
+    done = run_kbert("evaluate", f"--model={folder}/run/model", f"--data={folder}/dev.conll")
+    assert done.code == 0, done.err
+    assert json.loads(done.lines[-1]) == {"precision": 1, "recall": 1, "f1": 1, "examples": 20}
+
+
+def test_evaluate_on_texts(run_kbert, trained, tmp_path):
+    """Spans of characters: two of three entities found, and one that is none."""
+    rows = [
+        {
+            "text": "In the library, water.",
+            "entities": [{"start": 7, "end": 14, "label": "LOC"}],
+        },
+        {
+            "text": "a bridge in the library",
+            "entities": [
+                {"start": 2, "end": 8, "label": "LOC"},
+                {"start": 12, "end": 23, "label": "LOC"},
+            ],
+        },
+    ]
+    data = tmp_path / "texts.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    done = run_kbert(
+        "evaluate",
+        f"--model={trained[0]}/run/model",
+        f"--data={data}",
+        "--text=text",
+        "--label=entities",
+    )
+    assert done.code == 0, done.err
+    # library and water, bridge and library; the last as "the library"
+    assert json.loads(done.lines[-1]) == pytest.approx(
+        {"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7, "examples": 2}
+    )
+
+
+def test_predict_on_texts(run_kbert, trained, tmp_path):
+    folder, _ = trained
+    asked, out = tmp_path / "asked.jsonl", tmp_path / "answers.jsonl"
+    asked.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS), encoding="utf-8")
+    done = run_kbert(
+        "predict", f"--model={folder}/run/model", f"--input={asked}", f"--output={out}"
+    )
+    assert done.code == 0, done.err
+    rows = [json.loads(line)["entities"] for line in out.read_text("utf-8").splitlines()]
+    spans = [[(entity["text"], entity["label"]) for entity in row] for row in rows]
+    assert spans == [
+        [("library", "LOC"), ("bridge", "LOC"), ("Water", "PER")],
+        [],
+        [("library", "LOC")] * 30,
+        [("water", "PER"), ("bridge", "LOC"), ("library", "LOC")],
+    ]
+    names = ["text", "label", "start", "end", "byte_start", "byte_end", "score"]
+    for text, row in zip(TEXTS, rows, strict=True):
+        for entity in row:
+            assert list(entity) == names
+            assert text[entity["start"] : entity["end"]] == entity["text"]
+            raw = text.encode()[entity["byte_start"] : entity["byte_end"]]
+            assert raw.decode() == entity["text"]
+            assert 0.5 < entity["score"] <= 1
+
+
+def test_predict_on_words(run_kbert, trained, tmp_path):
+    """A column file comes back with tags in BIO."""
+    folder, _ = trained
+    out = tmp_path / "tagged.conll"
+    asked = conll(tmp_path / "asked.conll", [[("library", "O"), ("bridge", "O"), ("in", "O")]])
+    done = run_kbert(
+        "predict", f"--model={folder}/run/model", f"--input={asked}", f"--output={out}"
+    )
+    assert done.code == 0, done.err
+    assert out.read_text() == "library\tB-LOC\nbridge\tB-LOC\nin\tO\n\n"
+
+
+@pytest.fixture(scope="module")
+def exported(trained, model):
+    return model.export(trained[0] / "export")
+
+
+def test_the_export_is_fit_to_serve(run_kbert, exported):
+    done = run_kbert("check-export", exported)
+    assert (done.code, done.out) == (
+        0,
+        f"{exported}: fit to serve; signatures serving_default, words\n",
+    )
+
+
+def asked_over_rest(server, body):
+    url = f"http://127.0.0.1:{server.rest_port}/v1/models/ner:predict"
+    request = urllib.request.Request(url, json.dumps(body).encode())
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
+
+
+def check_entities(row, expected, i):
+    """A served row against that of `expected`; it may be filled up less, or more."""
+    count = int(expected["count"][i])
+    assert row["count"] == count
+    for name, values in expected.items():
+        if name == "count":
+            continue
+        wanted = values[i].tolist()[:count]
+        if name == "entity_score":
+            assert row[name][:count] == pytest.approx(wanted, abs=1e-5)
+        else:
+            text = [v.decode() if isinstance(v, bytes) else v for v in wanted]
+            assert row[name][:count] == text, name
+        assert not any(row[name][count:])
+
+
+def test_served_over_rest_and_grpc(exported, expected):
+    """All texts at once, and each alone, are answered as by `predict`; words by their tags."""
+    from kbert.serving.server import running_server
+
+    words = [["the", "library", ""], ["water", "in", "bridge"]]
+    tags = [["O", "B-LOC", ""], ["B-PER", "O", "B-LOC"]]
+    with running_server(str(exported.parent), "ner", rest_timeout_ms=60000) as server:
+        for chosen in (range(len(TEXTS)), *([i] for i in range(len(TEXTS)))):
+            found = asked_over_rest(server, {"instances": [TEXTS[i] for i in chosen]})
+            for row, i in zip(found["predictions"], chosen, strict=True):
+                check_entities(row, expected, i)
+        body = {"signature_name": "words", "inputs": words}
+        found = asked_over_rest(server, body)["outputs"]
+        assert set(found) == {"tags", "tag_score"}
+        assert found["tags"] == tags
+        found = asked_over_rest(server, {"signature_name": "words", "instances": words})
+        assert [row["tags"] for row in found["predictions"]] == tags
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "ner"
+        request.inputs["text"].CopyFrom(tf.make_tensor_proto([t.encode() for t in TEXTS]))
+        with grpc.insecure_channel(server.address) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            outputs = stub.Predict(request, timeout=60).outputs
+    assert set(outputs) == set(expected)
+    for name, values in expected.items():
+        found = tf.make_ndarray(outputs[name])
+        if values.dtype == np.float32:
+            np.testing.assert_allclose(found, values, atol=1e-5, rtol=0)
+        else:
+            assert found.tolist() == values.tolist(), name
+
+
+# what is refused --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (
+            "{0} B_LOC",
+            "line 3: tag 1 of 6: found 'B_LOC', expected O, or a prefix and a type; did you mean "
+            "'B-LOC', 'I-LOC'?",
+        ),
+        ("{0}", "line 3: found 1 column, expected a word and its tag, with a tab or a space"),
+        ("{0} O", "column 'tags' holds 1 label (O), expected two or more"),
+    ],
+)
+def test_files_that_are_refused(run_kbert, tiny_model, tmp_path, columns, line):
+    path = conll(tmp_path / "train.conll", sentences(3, 0), columns)
+    done = run_kbert(*flags(tiny_model, path, tmp_path / "run"))
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1].startswith(f"kbert: error: {path}: {line}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_type_than_the_models(run_kbert, trained, tmp_path):
+    path = conll(tmp_path / "dev.conll", [[("the", "O"), ("bridge", "I-LOK")]])
+    done = run_kbert("evaluate", f"--model={trained[0]}/run/model", f"--data={path}")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == (
+        f"kbert: error: {path}: line 4: unknown label 'LOK'; did you mean 'LOC'?"
+    )
