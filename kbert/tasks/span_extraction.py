@@ -18,6 +18,8 @@ from kbert.tasks import _squad as squad
 
 # texts that are tokenized at once where only their lengths are asked for
 _SOME = 1024
+# a null threshold lies at most so far above the odds that it is to answer
+_MARGIN = 1e-3
 _LISTS = (list, tuple, np.ndarray)
 
 
@@ -292,10 +294,17 @@ class SpanExtraction(Task):
     def tune(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, Any]:
-        """`null_threshold` with the best F1, by SQuAD 2.0's rule, if a question has no answer."""
+        """`null_threshold` with the best F1, by SQuAD 2.0's rule, if a question has no answer.
+
+        The rule gives what one of the questions has; a little more says the same of all of them,
+        and goes on to where an export rounds otherwise.
+        """
         if all(len(row) for row in targets):
             return {}
-        return {"null_threshold": _thresholds(answers, targets)["best_f1_thresh"]}
+        best = _thresholds(answers, targets)["best_f1_thresh"]
+        odds = _odds(answers)
+        gap = float(np.min(odds[odds > best], initial=np.inf)) - best
+        return {"null_threshold": best + min(gap / 2, _MARGIN)}
 
 
 def _answers(value: Any, place: str) -> list[tuple[str, int]]:
@@ -351,10 +360,13 @@ def _by_row(texts: np.ndarray, targets: np.ndarray) -> tuple[dict[str, str], dic
 def _thresholds(answers: Mapping[str, np.ndarray], targets: np.ndarray) -> dict[str, float]:
     """The best null thresholds, as the metric has them."""
     texts, gold = _by_row(answers["n_best_answer"][:, 0], targets)
-    odds = answers["null_score"] - answers["n_best_score"][:, 0]
-    return squad.best_thresholds(
-        texts, gold, {k: float(v) for k, v in zip(texts, odds, strict=True)}
-    )
+    odds = dict(zip(texts, _odds(answers).tolist(), strict=True))
+    return squad.best_thresholds(texts, gold, odds)
+
+
+def _odds(answers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How much no answer is ahead of the best one, [R] float32."""
+    return answers["null_score"] - answers["n_best_score"][:, 0]
 
 
 TASK = SpanExtraction()
