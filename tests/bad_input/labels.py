@@ -1,9 +1,20 @@
 """Labels that are refused."""
 
-from bad_input.place import GOOD, Case, evaluate, file, finetune, folder, rows
+import json
+from typing import Any
+
+from bad_input.place import GOOD, Case, Maker, evaluate, file, finetune, folder, rows
 
 _KNOWN = "Correct the label, or train with it: the labels are those of the training rows."
+_CHOICES = {"task": "multiple_choice", "text": None, "label": None, "dev": None}
 _GLUE = "Unpack the official download there; docs/glue.md says how the folders are called."
+
+
+def _choices(choices: Any, label: Any) -> Maker:
+    """{p}/train.jsonl, one row of a multiple choice."""
+    row = {"context": "What drips?", "choices": choices, "label": label}
+    return file("train.jsonl", json.dumps(row))
+
 
 CASES = [
     Case(
@@ -28,6 +39,44 @@ CASES = [
         "{p}/train.tsv: line 4: unknown label 'library'; known: 'roads', 'water'",
         "List it too, or leave `--labels` out.",
         finetune(labels="roads,water"),
+    ),
+    Case(
+        "a_label_that_is_no_choice",
+        "The label of a multiple choice is neither one of the row's choices nor its number.",
+        "{p}/train.jsonl: line 1: found the label 'wter', expected a choice or its number, 0 to 1; "
+        "did you mean 'water'?",
+        "Correct it; numbers are counted from 0.",
+        finetune(train="{p}/train.jsonl", **_CHOICES),
+        (_choices(["water", "roads"], "wter"),),
+    ),
+    Case(
+        "a_row_without_choices",
+        "A row of a multiple choice has none, or only empty ones.",
+        "{p}/train.jsonl: line 1: found no choices, expected one or more",
+        "Leave the row out.",
+        finetune(train="{p}/train.jsonl", **_CHOICES),
+        (_choices([], 0),),
+    ),
+    Case(
+        "choices_that_are_no_list",
+        "The choices of a row are one text.",
+        "{p}/train.jsonl: line 1: choices: found 'water, roads', expected a list",
+        'Write `"choices": ["water", "roads"]`.',
+        finetune(train="{p}/train.jsonl", **_CHOICES),
+        (_choices("water, roads", 0),),
+    ),
+    Case(
+        "an_answer_key_of_no_choice",
+        "A row of ARC or its like names a choice that it does not have.",
+        "{p}/train.jsonl: line 1: answerKey: found 'E', expected one of A, B",
+        "Correct `answerKey`: it is the `label` of a choice.",
+        finetune(train="{p}/train.jsonl", **_CHOICES),
+        (
+            file(
+                "train.jsonl",
+                '{"question": "What drips?", "choices": ["water", "roads"], "answerKey": "E"}\n',
+            ),
+        ),
     ),
     Case(
         "one_label_only",
