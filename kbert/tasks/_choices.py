@@ -102,7 +102,8 @@ def arc(cells: Cells, place: str) -> list[Row]:
     question = cells.get("question", cells.get("question_stem"))
     choices = cells.get("choices")
     if isinstance(question, Mapping):
-        question, choices = question.get("stem"), question.get("choices", choices)
+        stem = question
+        question, choices = stem.get("stem"), stem.get("choices", choices)
     if not isinstance(question, str):
         raise BadInput(f"{place}: question: found {_shown(question)}, expected a string")
     pairs = _labelled(choices, place)

@@ -52,9 +52,7 @@ class ModelRecipe:
         (), "Parts that are not trained: encoder, or embeddings, block_0, block_1 and so on."
     )
     dtype: str = _field("float32", "Arithmetic of the encoder: float32 or bfloat16.")
-    options: tuple[str, ...] = _field(
-        (), "Settings of the task, NAME=VALUE,...; docs/own-data.md."
-    )
+    options: tuple[str, ...] = _field((), "Settings of the task, NAME=VALUE,...; docs/own-data.md.")
     class_weights: tuple[str, ...] = _field(
         (), "What a label's rows count in the loss: balanced, or LABEL=WEIGHT,..."
     )
