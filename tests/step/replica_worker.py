@@ -181,7 +181,8 @@ class Worker:
             weight.assign(generator.normal(0, 0.5, weight.shape))
         recipe = kbert.Recipe.of(**{**RECIPE, "epochs": 3})
         history = loop.train(model, {"train": (fields, column)}, recipe).history
-        found = {f"answer:{key}": value for key, value in model.answers(fields).items()}
+        given = task.given(fields, {})
+        found = {f"answer:{key}": value for key, value in model.answers(given).items()}
         for key, value in found.items():
             if value.dtype == object:
                 found[key] = np.array(value.tolist(), np.bytes_)
