@@ -151,7 +151,7 @@ CASES = [
     Case(
         "misspelt_task",
         "There is no such task.",
-        "unknown task 'clasification'; did you mean 'classification'?",
+        "unknown task 'clasification'; did you mean 'classification', 'token_classification'?",
         _NEAR,
         finetune(task="clasification"),
     ),

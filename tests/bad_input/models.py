@@ -141,7 +141,7 @@ CASES = [
         "evaluate_an_encoder",
         "The model has no task: it is an encoder that was not fine-tuned.",
         "{start}: names no task that kbert has; give task=, one of classification, multi_label, "
-        "regression",
+        "multiple_choice, regression, span_extraction, token_classification",
         "`kbert finetune` first, and take RUN/model.",
         evaluate(model="{start}"),
     ),
@@ -149,7 +149,7 @@ CASES = [
         "export_an_encoder",
         "The same for `kbert export`.",
         "{start}: names no task that kbert has; give task=, one of classification, multi_label, "
-        "regression",
+        "multiple_choice, regression, span_extraction, token_classification",
         "`kbert finetune` first, and take RUN/model.",
         export(model="{start}"),
     ),
@@ -367,7 +367,7 @@ CASES = [
     Case(
         "settings_of_an_unknown_task",
         "`kbert.json` names a task that this version does not have.",
-        "unknown task 'clasification'; did you mean 'classification'?",
+        "unknown task 'clasification'; did you mean 'classification', 'token_classification'?",
         "Correct it, or install the version of kbert that wrote it (`kbert_version`).",
         predict(model="{p}/model"),
         (values("kbert.json", "trained", task="clasification"),),

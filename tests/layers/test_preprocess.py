@@ -131,7 +131,7 @@ def test_refusals(words, tmp_path):
         "directory does not exist)"
     )
     assert message(make, tmp_path, tokenizer="wordpeice") == (
-        "unknown tokenizer 'wordpeice'; did you mean 'wordpiece', 'wordpiece_files'?"
+        "unknown tokenizer 'wordpeice'; did you mean 'wordpiece', 'wordpiece_files', 'words'?"
     )
     unbounded = WordPieceTokenizer(WORDS)
     assert message(make, unbounded) == (

@@ -32,7 +32,7 @@ def glue(tmp_path):
 
 def test_without_a_data_set_nothing_changes():
     recipe = Recipe.of(train="a.tsv")
-    assert examples.apply(recipe) is recipe
+    assert examples.apply(recipe) == recipe
     with pytest.raises(BadInput, match="--data_dir: needs --dataset"):
         examples.apply(Recipe.of(train="a.tsv", data_dir="x"))
 

@@ -36,6 +36,7 @@ FULL = {
     "freeze": ("embeddings", "block_0"),
     "dtype": "bfloat16",
     "class_weights": ("no=0.5", "yes=2"),
+    "options": ("doc_stride=64", "a=b,c"),
     "optimizer": "adamw",
     "layer_decay": 0.9,
     "beta_1": 0.8,
