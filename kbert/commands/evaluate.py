@@ -92,8 +92,10 @@ def evaluate(
     from kbert.data.table import format_of, read_table
 
     first: tuple[str, ...] = ()
-    if errors and format_of(errors).suffix == ".txt":
-        raise BadInput(f"--errors={errors}: found the suffix '.txt', expected a table's or .jsonl")
+    if errors and (suffix := format_of(errors).suffix) in (".txt", ".conll", ".json"):
+        raise BadInput(
+            f"--errors={errors}: found the suffix {suffix!r}, expected a table's or .jsonl"
+        )
     if dataset:
         known = glue.labelled(dataset)
         first, label = known.metrics, label or known.label
@@ -105,6 +107,7 @@ def evaluate(
         table = read_table(data)
     _flags.start()
     from kbert.loading import load
+    from kbert.tasks import Task
     from kbert.train.progress import Progress
 
     loaded = load(model)
@@ -112,6 +115,11 @@ def evaluate(
         raise BadInput(
             f"--dataset={dataset}: is a {known.task}, the model's task is {loaded.task.name}"
         )
+    # before all rows are answered
+    if errors and type(loaded.task).errors is Task.errors:
+        raise BadInput(f"--errors: the task {loaded.task.name} does not list its errors")
+    if predictions and type(loaded.task).write_official is Task.write_official:
+        raise BadInput(f"--predictions: the task {loaded.task.name} has no official files")
     _flags.check_columns(text, loaded.task.inputs)
     inputs = loaded.task.inputs[: len(text)] if text else loaded.text_inputs
     columns = {name: loaded.columns.get(name, name) for name in inputs}

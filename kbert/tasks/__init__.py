@@ -57,6 +57,7 @@ class Task(abc.ABC):
             methods find those that differ in `options`, beside what `tune` found.
         windows: whether a text may have several rows of ids, which are then computed some at a
             time.
+        reads_all: whether the windows hold all of a text, however long it is.
         signatures: further calls of an export, by name; of each the names of its inputs, which
             `preprocess` takes too, and how many dimensions of strings they have.
     """
@@ -74,6 +75,7 @@ class Task(abc.ABC):
     figure: str = ""
     settings: Mapping[str, Any] = {}
     windows: bool = False
+    reads_all: bool = False
     signatures: Mapping[str, Mapping[str, int]] = {}
 
     def table(self, table: Table) -> Table:

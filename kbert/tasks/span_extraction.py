@@ -49,6 +49,7 @@ class SpanExtraction(Task):
     own_labels = ("start", "end")
     settings = {"doc_stride": 128, "max_query_length": 64, "max_answer_length": 30, "n_best": 20}
     windows = True
+    reads_all = True
 
     def summary(self, labels: Sequence[str]) -> str:
         """A part of the context."""

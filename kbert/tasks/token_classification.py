@@ -55,6 +55,7 @@ class TokenClassification(Task):
     pipeline_tag = "token-classification"
     settings = {"doc_stride": 0}
     windows = True
+    reads_all = True
     signatures = {"words": {"words": 2}}
 
     def summary(self, labels: Sequence[str]) -> str:

@@ -214,8 +214,10 @@ def _use(model: Any) -> list[str]:
 def _limits(model: Any, train_rows: int, dev_rows: int, cut_share: float | None) -> list[str]:
     share = "" if cut_share is None else f" ({cut_share:.1%} of the training rows were)"
     lines = [
-        f"- Texts longer than {model.max_length} tokens are cut{share}; what stands behind is not "
-        "read.",
+        f"- Texts longer than {model.max_length} tokens are read in windows of that length."
+        if model.task.reads_all
+        else f"- Texts longer than {model.max_length} tokens are cut{share}; what stands behind is "
+        "not read.",
         f"- It has seen {train_rows:,} training rows; texts of another kind or language may be "
         "answered as surely, and wrongly.",
     ]

@@ -104,6 +104,8 @@ def expected(trained):
 
 def test_a_run(trained):
     folder, metrics = trained
+    card = (folder / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "- Texts longer than 40 tokens are read in windows of that length.\n" in card
     report = json.loads((folder / "run" / "report" / "metrics.json").read_text())
     assert metrics.pop("model") == str(folder / "run" / "model")
     assert metrics == report["best"]
@@ -302,6 +304,23 @@ def test_options_that_are_refused(run_kbert, tiny_model, trained, tmp_path, opti
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines()[-1] == f"kbert: error: --options: {line}"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("errors.jsonl", "--errors: the task span_extraction does not list its errors"),
+        ("errors.conll", "--errors={}: found the suffix '.conll', expected a table's or .jsonl"),
+    ],
+)
+def test_errors_are_refused_before_all_is_answered(run_kbert, trained, tmp_path, place, line):
+    model, data = trained[0] / "run" / "model", trained[0] / "dev.json"
+    done = run_kbert(
+        "evaluate", f"--model={model}", f"--data={data}", f"--errors={tmp_path / place}"
+    )
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == f"kbert: error: {line.format(tmp_path / place)}"
+    assert "rows" not in done.err
 
 
 def test_a_classifier_has_no_official_files(run_kbert, tiny_classifier, tmp_path):
