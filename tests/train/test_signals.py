@@ -12,6 +12,16 @@ from kbert.train import state
 from kbert.train.signals import StopRequest, Terminated, sigterm_cleans_up
 
 
+@pytest.fixture(autouse=True)
+def _heard():
+    """A shell ignores Ctrl-C for what it starts in the background, and children inherit that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 
