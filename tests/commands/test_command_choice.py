@@ -6,12 +6,11 @@ import json
 import urllib.error
 import urllib.request
 
-import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from served import grpc_answers_as
 from tensorflow.python.framework import config
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import kbert
 from kbert.cli import main
@@ -255,21 +254,9 @@ def test_served_over_rest_and_grpc(exported, expected):
         with pytest.raises(urllib.error.HTTPError) as caught:
             ask(server.rest_port, uneven)
         assert caught.value.code == 400
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = "mc"
         values = {"context": [context for context, _ in ASKED], "choices": padded(ASKED)}
-        for name, texts in values.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(texts, tf.string))
-        with grpc.insecure_channel(server.address) as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            outputs = stub.Predict(request, timeout=60).outputs
-    assert set(outputs) == set(expected) == {"choice", "answer", "probabilities", "scores"}
-    for name, values in expected.items():
-        found = tf.make_ndarray(outputs[name])
-        if values.dtype == np.float32:
-            np.testing.assert_allclose(found, values, atol=1e-4, rtol=0)
-        else:
-            assert found.tolist() == values.tolist(), name
+        grpc_answers_as(server, "mc", values, expected, atol=1e-4)
+    assert set(expected) == {"choice", "answer", "probabilities", "scores"}
 
 
 def test_the_export_says_what_it_takes(exported):

@@ -5,12 +5,10 @@ import io
 import json
 import urllib.request
 
-import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
+from served import grpc_answers_as
 from tensorflow.python.framework import config
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import kbert
 from kbert.cli import main
@@ -223,19 +221,7 @@ def test_served_over_rest_and_grpc(exported, expected):
         found = asked_over_rest(server, {"signature_name": "words", "instances": words})
         assert [row["tags"] for row in found["predictions"]] == tags
 
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = "ner"
-        request.inputs["text"].CopyFrom(tf.make_tensor_proto([t.encode() for t in TEXTS]))
-        with grpc.insecure_channel(server.address) as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            outputs = stub.Predict(request, timeout=60).outputs
-    assert set(outputs) == set(expected)
-    for name, values in expected.items():
-        found = tf.make_ndarray(outputs[name])
-        if values.dtype == np.float32:
-            np.testing.assert_allclose(found, values, atol=1e-5, rtol=0)
-        else:
-            assert found.tolist() == values.tolist(), name
+        grpc_answers_as(server, "ner", {"text": TEXTS}, expected, atol=1e-5)
 
 
 # what is refused --------------------------------------------------------

@@ -5,12 +5,11 @@ import io
 import json
 import urllib.request
 
-import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from served import grpc_answers_as
 from tensorflow.python.framework import config
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import kbert
 from kbert.cli import main
@@ -248,21 +247,8 @@ def test_served_over_rest_and_grpc(exported, expected):
                 assert row["n_best_count"] == expected["n_best_count"][i]
                 texts = [text.decode() for text in expected["n_best_answer"][i]]
                 assert row["n_best_answer"] == texts
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = "qa"
-        for i, name in enumerate(("question", "context")):
-            values = [row[i].encode() for row in ASKED]
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        with grpc.insecure_channel(server.address) as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            outputs = stub.Predict(request, timeout=60).outputs
-    assert set(outputs) == set(expected)
-    for name, values in expected.items():
-        found = tf.make_ndarray(outputs[name])
-        if values.dtype == np.float32:
-            np.testing.assert_allclose(found, values, atol=1e-4, rtol=0)
-        else:
-            assert found.tolist() == values.tolist(), name
+        values = {name: [row[i] for row in ASKED] for i, name in enumerate(("question", "context"))}
+        grpc_answers_as(server, "qa", values, expected, atol=1e-4)
 
 
 # what is refused --------------------------------------------------------

@@ -1,0 +1,31 @@
+"""What a running server answers over gRPC, held against a model's own answers."""
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+
+def grpc_answers_as(server, name, inputs, expected, atol):
+    """Asks `Predict`; every output is there and equal, floats within `atol`.
+
+    Args:
+        server: of `running_server`.
+        name: of the model.
+        inputs: input name -> strings, in lists of lists too.
+        expected: output name -> array.
+    """
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    for key, values in inputs.items():
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(values, tf.string))
+    with grpc.insecure_channel(server.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        outputs = stub.Predict(request, timeout=60).outputs
+    assert set(outputs) == set(expected)
+    for key, values in expected.items():
+        found = tf.make_ndarray(outputs[key])
+        if values.dtype == np.float32:
+            np.testing.assert_allclose(found, values, atol=atol, rtol=0, err_msg=key)
+        else:
+            assert found.tolist() == values.tolist(), key
