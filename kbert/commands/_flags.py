@@ -11,6 +11,8 @@ from absl import flags
 from kbert.errors import BadInput, UsageError
 from kbert.train.recipe import Recipe, fields
 
+FILES = ".tsv, .csv, .jsonl, .json (SQuAD), .conll (also .gz) or .parquet"
+
 
 def required(values: flags.FlagValues, *names: str) -> None:
     """Raises UsageError for the first of these flags that is not given."""

@@ -4,9 +4,9 @@ kbert evaluate --model=RUN/model --data=dev.tsv
 kbert evaluate --model=RUN/model --dataset=glue/sst2 --data_dir=GLUE --errors=errors.tsv
 
 Columns are those of the training unless --text and --label say others. A data set's official
-metrics stand first. --errors writes the rows that were answered wrongly, highest loss first (of a
-regression all rows, largest difference first). The last line of standard output is one JSON
-object of metrics.
+metrics stand first. --errors writes the rows that were answered wrongly, highest loss first: of a
+regression all rows, largest difference first; of questions the lowest F1 first; of entities the
+rows where most are missed or extra. The last line of standard output is one JSON object of metrics.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from kbert.files import check_place, write_json
 
 def define_flags(values: flags.FlagValues) -> None:
     _flags.define_model(values)
-    flags.DEFINE_string("data", "", "File of labelled rows.", flag_values=values)
+    flags.DEFINE_string(
+        "data", "", "File of labelled rows: " + _flags.FILES + ".", flag_values=values
+    )
     flags.DEFINE_string(
         "dataset",
         "",
@@ -39,7 +41,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "errors",
         "",
-        "Also write the errors here: .tsv, .csv, .jsonl or .parquet.",
+        "Also write the errors here: .tsv, .csv, .jsonl (also .gz) or .parquet.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -143,8 +145,11 @@ def evaluate(
     if errors:
         given = loaded.task.shown(fields).items()
         shown = {columns.get(name, name): values for name, values in given}
+        place = {"id": table.columns["id"]} if "id" in table.columns else {}
+        if table.unit not in shown:  # a question's number, where its text is not called so too
+            place = {table.unit: table.lines, **place}
         found = loaded.task.errors(answers, targets, loaded.labels)
-        count = write_errors(errors, {table.unit: table.lines, **shown}, found)
+        count = write_errors(errors, {**place, **shown}, found)
         _flags.say(f"{count:,} errors: {errors}")
     return {**{name: metrics[name] for name in first}, **metrics, "examples": len(table)}
 

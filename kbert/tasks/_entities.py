@@ -18,7 +18,8 @@ class Gold(NamedTuple):
     Attributes:
         labels: all there are.
         tags: ids of labels in BIO, one a word, where words are given.
-        spans: objects with `start`, `end` (characters) and `label`, where a text is.
+        spans: objects with `start`, `end` (characters) and `label`, where a text is; once they
+            are checked also with their `text`.
     """
 
     labels: tuple[str, ...]
@@ -99,20 +100,21 @@ def sides(
     for row, gold in enumerate(targets):
         if "tags" in answers:
             right.append([gold.labels[tag] for tag in gold.tags])
-            given.append([_string(tag) for tag in answers["tags"][row][: len(gold.tags)]])
+            given.append([string(tag) for tag in answers["tags"][row][: len(gold.tags)]])
             continue
         wanted = [(span["start"], span["end"], span["label"]) for span in gold.spans]
-        columns = (answers[f"entity_{name}"][row] for name in ("start", "end", "label"))
-        found = [
-            (int(start), int(end), _string(kind))
-            for start, end, kind in itertools.islice(
-                zip(*columns, strict=True), answers["count"][row]
-            )
-        ]
+        found = given_spans(answers, row)
         borders = sorted({edge for start, end, _ in (*wanted, *found) for edge in (start, end)})
         right.append(_tags_between(borders, wanted))
         given.append(_tags_between(borders, found))
     return right, given
+
+
+def given_spans(answers: Mapping[str, np.ndarray], row: int) -> list[tuple[int, int, str]]:
+    """(start, end, type) of the entities that were found in a text."""
+    columns = (answers[f"entity_{name}"][row] for name in ("start", "end", "label"))
+    first = itertools.islice(zip(*columns, strict=True), answers["count"][row])
+    return [(int(start), int(end), string(kind)) for start, end, kind in first]
 
 
 def _tags_between(borders: Sequence[int], spans: Sequence[tuple[int, int, str]]) -> list[str]:
@@ -123,5 +125,6 @@ def _tags_between(borders: Sequence[int], spans: Sequence[tuple[int, int, str]])
     return found
 
 
-def _string(text: Any) -> str:
+def string(text: Any) -> str:
+    """Bytes of TensorFlow as text."""
     return text.decode("utf-8") if isinstance(text, bytes) else str(text)

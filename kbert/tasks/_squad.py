@@ -59,11 +59,7 @@ def scores(
     for name, texts in golds.items():
         if not texts:
             raise BadInput(f"question {name!r} has no answer, expected one; 2.0 may have none")
-    found = {
-        name: _best(normalized(predictions[name]), [normalized(text) for text in texts])
-        for name, texts in golds.items()
-        if name in predictions
-    }
+    found = scored(predictions, golds)
     return {
         "exact_match": _percent(found, golds, 0),
         "f1": _percent(found, golds, 1),
@@ -139,6 +135,21 @@ def best_thresholds(
         result[f"best_{kind}"] = 100.0 * best / len(golds)
         result[f"best_{kind}_thresh"] = threshold
     return result
+
+
+def scored(predictions: Mapping[str, str], golds: Mapping[str, Sequence[str]]) -> dict[str, Scored]:
+    """Exact match and F1, 0 to 1, of each question that has a prediction.
+
+    By the rules of 2.0 if a question has no gold, else by those of 1.1, as `scores` and
+    `scores_by_answer` have them.
+    """
+    if not all(golds.values()):
+        return _found(predictions, golds)
+    return {
+        name: _best(normalized(predictions[name]), [normalized(text) for text in texts])
+        for name, texts in golds.items()
+        if name in predictions
+    }
 
 
 def _found(predictions: Mapping[str, str], golds: Mapping[str, Sequence[str]]) -> dict[str, Scored]:

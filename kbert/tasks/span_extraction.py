@@ -15,6 +15,7 @@ from kbert.errors import BadInput
 from kbert.layers.heads import Span
 from kbert.tasks import Rows, Task, Tensors
 from kbert.tasks import _squad as squad
+from kbert.tasks._span_rows import Golds, by_length, draw, rows_of_errors
 
 # texts that are tokenized at once where only their lengths are asked for
 _SOME = 1024
@@ -50,6 +51,7 @@ class SpanExtraction(Task):
     settings = {"doc_stride": 128, "max_query_length": 64, "max_answer_length": 30, "n_best": 20}
     windows = True
     reads_all = True
+    figure = "answers"
 
     def summary(self, labels: Sequence[str]) -> str:
         """A part of the context."""
@@ -253,6 +255,31 @@ class SpanExtraction(Task):
             found = {**squad.scores_by_answer(given, gold), **_thresholds(answers, targets)}
         return {k: float(v) for k, v in found.items() if "total" not in k and k != "missing"}
 
+    def errors(
+        self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, Sequence[Any]]:
+        """A row is wrong where its answer matches none of `gold`, their texts; `loss` is 100 - F1.
+
+        `exact_match` and `f1` are the row's own, in percent.
+        """
+        return rows_of_errors(answers, *_by_row(answers["answer"], targets))
+
+    def breakdown(
+        self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, Any]:
+        """The metrics by the number of words of the first right answer."""
+        return {"by_length": by_length(*_by_row(answers["answer"], targets))}
+
+    def plot(
+        self,
+        axes: Any,
+        answers: Mapping[str, np.ndarray],
+        targets: np.ndarray,
+        labels: Sequence[str],
+    ) -> None:
+        """F1 and exact match by the number of words of the first right answer."""
+        draw(axes, by_length(*_by_row(answers["answer"], targets)))
+
     def plain(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The n best as a list, `n_best`."""
         found = []
@@ -352,7 +379,7 @@ def _string(text: Any) -> str:
     return text.decode("utf-8") if isinstance(text, bytes) else str(text)
 
 
-def _by_row(texts: np.ndarray, targets: np.ndarray) -> tuple[dict[str, str], dict[str, Any]]:
+def _by_row(texts: np.ndarray, targets: np.ndarray) -> tuple[dict[str, str], Golds]:
     """Answers and gold texts, each by the number of its row, as the metric takes them."""
     given = {str(i): _string(text) for i, text in enumerate(texts)}
     return given, {str(i): [text for text, _ in row] for i, row in enumerate(targets)}

@@ -29,6 +29,7 @@ from kbert.tasks._entities import (
     sides,
     wanted_tags,
 )
+from kbert.tasks._entity_rows import draw, rows_of_errors
 
 # texts that are tokenized at once before a training
 _SOME = 256
@@ -56,6 +57,7 @@ class TokenClassification(Task):
     settings = {"doc_stride": 0}
     windows = True
     reads_all = True
+    figure = "entities"
     signatures = {"words": {"words": 2}}
 
     def summary(self, labels: Sequence[str]) -> str:
@@ -73,6 +75,12 @@ class TokenClassification(Task):
             return {"text": table.texts(column)}
         places = [f"{table.where}: {table.unit} {line}: {column}" for line in table.lines]
         return {"words": as_lines(values, places)}
+
+    def shown(self, fields: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[Any]]:
+        """Words as lists."""
+        if "words" not in fields:
+            return fields
+        return {"text": [lines.split("\n") if lines else [] for lines in fields["words"]]}
 
     def given(self, x: Any, columns: Mapping[str, str]) -> dict[str, list[str]]:
         """`text`, or `words` of lists of words; a column of either name or of the trained one."""
@@ -145,10 +153,11 @@ class TokenClassification(Task):
                 raise BadInput(f"{place}: found {found}, expected {wanted}")
             if texts:
                 cut = _tags.rows_of_spans(strings, gold.spans, where, lines[row])
-                spans = [
-                    {"start": cut.starts[first], "end": cut.ends[past - 1], "label": kind}
-                    for kind, first, past in _tags.entities(cut.tags)
-                ]
+                spans = []
+                for kind, first, past in _tags.entities(cut.tags):
+                    start, end = cut.starts[first], cut.ends[past - 1]
+                    said = {"text": strings[start:end], "label": kind}
+                    spans.append({"start": start, "end": end, **said})
                 targets[row] = gold._replace(spans=spans)
             elif (words := count_words(strings)) != len(gold.tags):
                 raise BadInput(
@@ -321,6 +330,22 @@ class TokenClassification(Task):
     ) -> dict[str, Any]:
         """The same for each type, with the number of its entities."""
         return {"per_type": _tags.scores_by_type(*sides(answers, targets))}
+
+    def errors(
+        self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
+    ) -> dict[str, Sequence[Any]]:
+        """A row is wrong where entities are `missed` or `extra`; `loss` is how many."""
+        return rows_of_errors(answers, targets)
+
+    def plot(
+        self,
+        axes: Any,
+        answers: Mapping[str, np.ndarray],
+        targets: np.ndarray,
+        labels: Sequence[str],
+    ) -> None:
+        """F1, precision and recall of each type."""
+        draw(axes, _tags.scores_by_type(*sides(answers, targets)))
 
 
 TASK = TokenClassification()

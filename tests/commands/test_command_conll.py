@@ -12,6 +12,7 @@ from tensorflow.python.framework import config
 
 import kbert
 from kbert.cli import main
+from kbert.data.table import read_table
 
 # the tag of a word follows from the word
 KNOWN = {"library": "LOC", "bridge": "LOC", "water": "PER", "the": "", "a": "", "in": ""}
@@ -127,6 +128,44 @@ def test_evaluate_on_texts(run_kbert, trained, tmp_path):
     assert json.loads(done.lines[-1]) == pytest.approx(
         {"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7, "examples": 2}
     )
+
+
+def test_errors(run_kbert, trained, tmp_path):
+    """Three sentences, of which the tags of two are spoilt; in tables entities are JSON."""
+    folder, _ = trained
+    rows = [
+        [("the", "O"), ("library", "B-LOC"), ("in", "O")],
+        [("water", "B-PER"), ("in", "B-LOC"), ("bridge", "O")],
+        [("library", "B-LOC"), ("water", "O")],
+    ]
+    data, out = conll(tmp_path / "dev.conll", rows), {}
+    for end in ("jsonl", "tsv", "parquet"):
+        errors = tmp_path / f"errors.{end}"
+        done = run_kbert(
+            "evaluate", f"--model={folder}/run/model", f"--data={data}", f"--errors={errors}"
+        )
+        assert done.code == 0, done.err
+        assert f"2 errors: {errors}" in done.err
+        out[end] = read_table(errors).columns
+    empty = {"text": "in", "label": "LOC", "start": 1, "end": 2}
+    bridge = {"text": "bridge", "label": "LOC", "start": 2, "end": 3}
+    water = {"text": "water", "label": "PER", "start": 1, "end": 2}
+    found = out["jsonl"]
+    names = ["line", "words", "gold", "predicted", "missed", "extra", "loss"]
+    assert [list(columns) for columns in out.values()] == [names] * 3
+    assert found["line"] == [9, 12]
+    assert found["words"] == [["water", "in", "bridge"], ["library", "water"]]
+    assert found["missed"] == [[empty], []]
+    assert found["extra"] == [[bridge], [water]]
+    assert found["loss"] == [2, 1]
+    assert [len(row) for row in found["predicted"]] == [2, 2]
+    assert [json.loads(cell) for cell in out["tsv"]["extra"]] == found["extra"]
+    assert out["parquet"] == found
+
+
+def test_the_report(trained):
+    folder = trained[0] / "run" / "report"
+    assert (folder / "entities.png").is_file()
 
 
 def test_predict_on_texts(run_kbert, trained, tmp_path):

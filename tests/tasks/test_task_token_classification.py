@@ -64,7 +64,10 @@ def test_spans_are_targets_of_a_text():
     texts = ["Bobby is in New York", ""]
     TASK.check_rows({"text": texts}, targets, "data.jsonl", [1, 2])
     assert [gold.spans for gold in targets] == [
-        [{"start": 0, "end": 5, "label": "per"}, {"start": 12, "end": 20, "label": "loc"}],
+        [
+            {"start": 0, "end": 5, "text": "Bobby", "label": "per"},
+            {"start": 12, "end": 20, "text": "New York", "label": "loc"},
+        ],
         [],
     ]
 
