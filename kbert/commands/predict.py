@@ -2,10 +2,12 @@
 
 kbert predict --model=RUN/model --input=texts.txt --output=answers.jsonl
 
-One answer per input row, in the same order. The format follows the suffix (.txt, .jsonl, .tsv,
-.csv, .parquet) or --format. Tables keep their columns when the output is a table too; an answer
-whose name is taken is called predicted_NAME. Without --input, standard input is read: JSON lines
-if its first line is an object holding an input's name, else a text a line.
+One answer per input row, in the same order. The format follows the suffix (.txt, .jsonl, .json,
+.conll, .tsv, .csv, .parquet) or --format. Tables keep their columns when the output is a table
+too; an answer whose name is taken is called predicted_NAME. An output .json holds SQuAD's object
+of an answer an id where the input has ids, else a list of all answers; one .conll the tags of
+words. Without --input, standard input is read: JSON lines if its first line is an object holding
+an input's name, else a text a line.
 """
 
 from __future__ import annotations
@@ -25,9 +27,19 @@ from kbert.files import check_place
 
 def define_flags(values: flags.FlagValues) -> None:
     _flags.define_model(values)
-    flags.DEFINE_string("input", "-", "File to read; - is standard input.", flag_values=values)
-    flags.DEFINE_string("output", "-", "File to write; - is standard output.", flag_values=values)
-    flags.DEFINE_string("format", "", "text, jsonl, tsv, csv or parquet.", flag_values=values)
+    kinds = f".txt, {_flags.FILES}"
+    flags.DEFINE_string(
+        "input", "-", f"File to read: {kinds}; - is standard input.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "output", "-", f"File to write: {kinds}; - is standard output.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "format",
+        "",
+        "Of the input, whatever its name: text, tsv, csv, jsonl, squad, conll or parquet.",
+        flag_values=values,
+    )
     flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
     _flags.define_batch_size(values)
 
@@ -62,13 +74,14 @@ def run(values: flags.FlagValues) -> int:
     )
     rows = model.task.plain(rows_of(arrays))
     header = list(rows[0]) if rows else list(arrays)
-    if out_layout.keeps_columns:
-        renamed = {name: free_name(name, table.columns) for name in header}
+    kept = [c for c in table.columns if out_layout.keeps_columns or c in out_layout.keeps]
+    if kept:
+        renamed = {name: free_name(name, kept) for name in header}
         rows = [
-            {**{c: table.columns[c][i] for c in table.columns}, **{renamed[n]: row[n] for n in row}}
+            {**{c: table.columns[c][i] for c in kept}, **{renamed[n]: row[n] for n in row}}
             for i, row in enumerate(rows)
         ]
-        header = [*table.columns, *renamed.values()]
+        header = [*kept, *renamed.values()]
     text = to_text(out_layout, header, rows)
     if values.output == "-" and out_layout.binary:
         sys.stdout.buffer.write(text)

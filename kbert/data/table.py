@@ -87,6 +87,7 @@ class Format:
     Attributes:
         suffix: with the dot, as files of the format end.
         keeps_columns: whether an answer written in it stands beside the columns that were read.
+        keeps: columns beside which it stands in any case, of those that were read.
         read: (text, where) -> Table.
         write: (column names, rows, file) -> None.
         binary: whether `read` takes bytes for text, and `write` a file of bytes.
@@ -97,6 +98,7 @@ class Format:
     read: Callable[[Any, str], Table]
     write: Callable[[Sequence[str], Sequence[Mapping[str, Any]], Any], None]
     binary: bool = False
+    keeps: tuple[str, ...] = ()
 
 
 def format_of(path: str | os.PathLike[str], name: str | None = None) -> Format:

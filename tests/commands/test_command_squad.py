@@ -12,7 +12,9 @@ from served import grpc_answers_as
 from tensorflow.python.framework import config
 
 import kbert
+from kbert import registry
 from kbert.cli import main
+from kbert.tasks import Task
 from kbert.tasks import _squad as squad
 
 MILL = "The old mill on the river was built in 1902; Zoë’s father burnt it down 🙂. " * 2
@@ -121,7 +123,7 @@ def test_a_run(trained):
     assert metrics["f1"] == pytest.approx(metrics["best_f1"])
 
 
-def test_evaluate_and_its_files(run_kbert, trained, tmp_path):
+def test_evaluate_and_its_files(run_kbert, trained, expected, tmp_path):
     folder, metrics = trained
     place = tmp_path / "official"
     done = run_kbert(
@@ -144,6 +146,7 @@ def test_evaluate_and_its_files(run_kbert, trained, tmp_path):
         for question in paragraph["qas"]
     }
     assert list(said) == list(n_best) == list(odds) == list(golds)
+    assert list(said.values()) == [text.decode() for text in expected["answer"][:6]]
     scored = squad.scores_by_answer(said, golds)
     for name in ("exact_match", "f1", "HasAns_exact", "NoAns_f1"):
         assert scored[name] == pytest.approx(found[name])
@@ -155,6 +158,87 @@ def test_evaluate_and_its_files(run_kbert, trained, tmp_path):
     best = squad.best_thresholds(texts, golds, odds)
     assert best["best_f1"] == pytest.approx(found["best_f1"])
     assert best["best_f1_thresh"] == pytest.approx(found["best_f1_thresh"], abs=1e-4)
+
+
+def test_errors(run_kbert, trained, tmp_path):
+    """The rows that match no right answer, the lowest F1 first, by the id of the question."""
+    folder, _ = trained
+    errors, place = tmp_path / "errors.jsonl", tmp_path / "official"
+    data = squad_json()
+    (road,) = data["data"][0]["paragraphs"][1:]
+    said = kbert.load(folder / "run" / "model").predict([(QUESTIONS[3][1], ROAD)])[0]["n_best"][0]
+    # one that is half right: what is answered, and a word more
+    road["qas"][0]["answers"] = answers(ROAD, ROAD[said["start"] : said["end"]])
+    path = tmp_path / "dev.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    done = run_kbert(
+        "evaluate",
+        f"--model={folder}/run/model",
+        f"--data={path}",
+        f"--predictions={place}",
+        f"--errors={errors}",
+    )
+    assert done.code == 0, done.err
+    found = [json.loads(line) for line in errors.read_text(encoding="utf-8").splitlines()]
+    given = json.loads((place / "predictions.json").read_text())
+    golds = {
+        question["id"]: [answer["text"] for answer in question["answers"]]
+        for paragraph in data["data"][0]["paragraphs"]
+        for question in paragraph["qas"]
+    }
+    scored = squad.scored(given, golds)
+    wrong = sorted((name for name in golds if not scored[name][0]), key=lambda n: scored[n][1])
+    assert 0 < len(wrong) < 6
+    assert [row["id"] for row in found] == wrong
+    assert list(found[0]) == [
+        *("id", "question", "context", "gold", "predicted", "exact_match", "f1", "probability"),
+        "loss",
+    ]
+    for row in found:
+        assert row["question"] == QUESTIONS[3 * int(row["id"][0]) + int(row["id"][2])][1]
+        assert (row["gold"], row["predicted"]) == (golds[row["id"]], given[row["id"]])
+        assert row["f1"] == pytest.approx(100 * scored[row["id"]][1], abs=1e-5)
+        assert row["loss"] == pytest.approx(100 - row["f1"], abs=1e-5)
+    # of 2.0, with what each length of answer scores
+    report = json.loads((folder / "run" / "report" / "metrics.json").read_text())
+    by_length = report["dev"]["by_length"]
+    assert {name: one["rows"] for name, one in by_length.items()} == {
+        "none": 2,
+        "1": 2,
+        "2": 1,
+        "4-5": 1,
+    }
+    assert (folder / "run" / "report" / "answers.png").is_file()
+
+
+def test_predictions_by_id(run_kbert, trained, expected, tmp_path):
+    """`predict` to .json writes SQuAD's object of an answer an id; without ids a list."""
+    folder, _ = trained
+    out = tmp_path / "said.json"
+    model = f"--model={folder}/run/model"
+    done = run_kbert("predict", model, f"--input={folder}/dev.json", f"--output={out}")
+    assert (done.code, done.out) == (0, ""), done.err
+    ids = ["0-0", "0-1", "0-2", "1-0", "1-1", "1-2"]
+    official = {name: expected["answer"][i].decode() for i, name in enumerate(ids)}
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert (found, list(found)) == (official, ids)
+    rows = [{"id": i % 2, **row} for i, row in enumerate(rows_of_lines())]
+    asked = jsonl(tmp_path / "asked.jsonl", rows[:2])
+    done = run_kbert("predict", model, f"--input={asked}", f"--output={out}")
+    assert done.code == 0, done.err
+    assert json.loads(out.read_text()) == {"0": official["0-0"], "1": official["0-1"]}
+    asked = jsonl(tmp_path / "asked.jsonl", rows[:3])
+    done = run_kbert("predict", model, f"--input={asked}", f"--output={tmp_path}/no.json")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == (
+        "kbert: error: two rows have the id '0', expected one answer an id"
+    )
+    assert not (tmp_path / "no.json").exists()
+    done = run_kbert("predict", model, f"--input={folder}/train.jsonl", f"--output={out}")
+    assert done.code == 0, done.err
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["answer"] for row in found] == list(official.values())
+    assert "id" not in found[0]
 
 
 def check_answer(row, expected, i):
@@ -297,10 +381,14 @@ def test_options_that_are_refused(run_kbert, tiny_model, trained, tmp_path, opti
     [
         ("errors.jsonl", "--errors: the task span_extraction does not list its errors"),
         ("errors.conll", "--errors={}: found the suffix '.conll', expected a table's or .jsonl"),
+        ("errors.json", "--errors={}: found the suffix '.json', expected a table's or .jsonl"),
     ],
 )
-def test_errors_are_refused_before_all_is_answered(run_kbert, trained, tmp_path, place, line):
+def test_errors_are_refused_before_all_is_answered(
+    run_kbert, trained, tmp_path, monkeypatch, place, line
+):
     model, data = trained[0] / "run" / "model", trained[0] / "dev.json"
+    monkeypatch.setattr(type(registry.get("task", "span_extraction")), "errors", Task.errors)
     done = run_kbert(
         "evaluate", f"--model={model}", f"--data={data}", f"--errors={tmp_path / place}"
     )

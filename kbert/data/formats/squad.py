@@ -146,4 +146,4 @@ def write(header: Sequence[str], rows: Sequence[Mapping[str, Any]], file: TextIO
     file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-FORMAT = Format(".json", keeps_columns=False, read=read, write=write)
+FORMAT = Format(".json", keeps_columns=False, read=read, write=write, keeps=("id",))
