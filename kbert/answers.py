@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from kbert.data.batches import by_length
-from kbert.encoder import INPUTS
 from kbert.step import step_module
 
 # rows of ids that are computed at once where a text may have any number of them
@@ -19,26 +18,33 @@ CHUNK = 16
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-def answerer(model: Any) -> Answer:
-    """A compiled function from string tensors [B] by input name to answers by output name.
+def answerer(model: Any, call: str = "") -> Answer:
+    """A compiled function from tensors [B] by input name to answers by output name.
 
+    `call`: one of the task's signatures; "" is what all tasks have.
     In TensorFlow it is one graph. In JAX the network is compiled alone; the text before it and
     the decoding behind it are TensorFlow's in any case.
     """
     if keras.backend.backend() == "tensorflow":
-        return tf.function(model.answer, reduce_retracing=True, autograph=False)
+        return tf.function(
+            lambda fields: model.answer(fields, call), reduce_retracing=True, autograph=False
+        )
+    task = model.task.called(call)
     network = step_module().Network(model)
-    before = tf.function(model.padded, reduce_retracing=True)
+    before = tf.function(
+        lambda fields: model.padded(fields, call), reduce_retracing=True, autograph=False
+    )
     after = tf.function(
-        lambda logits, features: model.task.decode(logits, model.labels, model.options, features),
+        lambda logits, features: task.decode(logits, model.labels, model.options, features),
         reduce_retracing=True,
+        autograph=False,
     )
 
     def answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         features = before(fields)
-        inputs = {name: features[name].numpy() for name in INPUTS}
-        count = len(inputs[INPUTS[0]])
-        step = CHUNK if model.task.windows else max(count, 1)
+        inputs = {name: features[name].numpy() for name in model.network_inputs}
+        count = len(inputs[model.network_inputs[0]])
+        step = CHUNK if task.has_windows(model.options) else max(count, 1)
         found = [
             network({name: ids[first : first + step] for name, ids in inputs.items()})
             for first in range(0, max(count, 1), step)
@@ -61,7 +67,8 @@ def in_chunks(run: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any]) -
     spec = {name: tf.TensorSpec([None, None], x.dtype) for name, x in inputs.items()}
     one = tf.function(run, autograph=False).get_concrete_function(spec)
     kinds = tf.nest.flatten(one.structured_outputs)
-    chunks = tf.maximum(-(-tf.shape(inputs[INPUTS[0]])[0] // CHUNK), 1)
+    rows = tf.shape(next(iter(inputs.values())))[0]
+    chunks = tf.maximum(-(-rows // CHUNK), 1)
 
     def body(i: Any, arrays: Any) -> Any:
         parts = one({name: x[i * CHUNK : (i + 1) * CHUNK] for name, x in inputs.items()})
@@ -77,32 +84,45 @@ def in_chunks(run: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any]) -
 
 
 def in_batches(
-    answer: Answer, fields: Mapping[str, Sequence[str]], batch_size: int, on_batch: Any = None
+    answer: Answer, fields: Mapping[str, Sequence[Any]], batch_size: int, on_batch: Any = None
 ) -> dict[str, np.ndarray]:
     """Answers for R rows, each [R, ...], in their order; as wide as the widest batch's.
 
     Args:
         answer: of `answerer`.
-        fields: input name -> R strings.
+        fields: input name -> R strings, or an array of R numbers.
         batch_size: rows at a time; rows of like length are run together.
         on_batch: called with the number of rows done.
     """
-    columns = {name: np.array(list(v), object) for name, v in fields.items()}
+    columns = {name: _column(values) for name, values in fields.items()}
     count = len(next(iter(columns.values())))
     if not count:
-        empty = answer({name: tf.zeros([0], tf.string) for name in columns})
+        empty = answer({name: _tensor(v) for name, v in columns.items()})
         return {name: value.numpy() for name, value in empty.items()}
-    sizes = np.sum([[len(text) for text in v] for v in columns.values()], axis=0)
+    strings = [v for v in columns.values() if v.dtype.hasobject]
+    sizes = np.sum([[len(text) for text in v] for v in strings], axis=0)
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     done = 0
     for rows in by_length(sizes, batch_size):
-        batch = {name: tf.constant(v[rows].tolist(), tf.string) for name, v in columns.items()}
+        batch = {name: _tensor(v[rows]) for name, v in columns.items()}
         for name, value in answer(batch).items():
             found.setdefault(name, []).append((rows, value.numpy()))
         done += len(rows)
         if on_batch:
             on_batch(done)
     return {name: _joined(parts, count) for name, parts in found.items()}
+
+
+def _column(values: Sequence[Any]) -> np.ndarray:
+    """Numbers as they are, all else as strings."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
+        return values
+    return np.array(list(values), object)
+
+
+def _tensor(column: np.ndarray) -> tf.Tensor:
+    strings = column.dtype.hasobject
+    return tf.constant(column.tolist(), tf.string) if strings else tf.constant(column)
 
 
 def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -39,11 +39,12 @@ class Encoder(keras.Model):
             and rows of one token at least. None drops it where that pays (`flat_pays`).
         only_pooled: return `pooled_output` alone; of the last block only what the first tokens
             need is computed. For a config with a pooler.
+        word_table: also return the word embeddings, by which a masked language model decodes.
 
     Returns:
         dict of `sequence_output` [B, T, D]; `pooled_output` [B, D] if the config has a pooler;
-        on request `hidden_states`, a list of [B, T, D], and `attentions`, a list of
-        [B, N, T, T] float32. What they hold at padding means nothing.
+        on request `hidden_states`, a list of [B, T, D], `attentions`, a list of
+        [B, N, T, T] float32, and `word_table` [V, D]. What they hold at padding means nothing.
 
     Raises:
         BadInput: an input is missing, has another rank, or T is above max_position_embeddings;
@@ -105,6 +106,7 @@ class Encoder(keras.Model):
         attentions: bool = False,
         flat: bool | None = False,
         only_pooled: bool = False,
+        word_table: bool = False,
     ) -> dict[str, Any]:
         """See the class."""
         ids, mask, types = features_of(inputs)
@@ -132,6 +134,8 @@ class Encoder(keras.Model):
             outputs["hidden_states"] = [rows.leave(state) for state in states]
         if attentions:
             outputs["attentions"] = weights
+        if word_table:
+            outputs["word_table"] = ops.convert_to_tensor(self.word_table)
         return outputs
 
     @property
@@ -163,6 +167,21 @@ class Encoder(keras.Model):
         return cls(EncoderConfig.from_dict(values.pop("config")), **values)
 
 
+def asked(needs: Sequence[str]) -> dict[str, bool]:
+    """How an encoder is called for a head that reads `needs`."""
+    rows = {"sequence_output", "hidden_states"} & set(needs)
+    return {
+        "only_pooled": "pooled_output" in needs and not rows,
+        "hidden_states": "hidden_states" in needs,
+        "word_table": "word_table" in needs,
+    }
+
+
+def picked(found: Mapping[str, Any], inputs: Mapping[str, Any], needs: Sequence[str]) -> list[Any]:
+    """What a head reads, in the order of `needs`: outputs of an encoder, or inputs of its."""
+    return [found[name] if name in found else inputs[name] for name in needs]
+
+
 def over_rows(run: Callable[..., Any], inputs: Any, *arguments: Any, **kwargs: Any) -> Any:
     """What `run` gives for features [R, T]; those of [B, C, T] are taken as R = B*C rows.
 
@@ -171,8 +190,8 @@ def over_rows(run: Callable[..., Any], inputs: Any, *arguments: Any, **kwargs: A
     ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
     if ids is None or len(ids.shape) != 3:
         return run(inputs, *arguments, **kwargs)
-    batch, choices, length = ops.shape(ids)
-    flat = {name: ops.reshape(x, (-1, length)) for name, x in inputs.items()}
+    batch, choices, _ = ops.shape(ids)
+    flat = {name: ops.reshape(x, (-1, ops.shape(x)[-1])) for name, x in inputs.items()}
     found = run(flat, *arguments, **kwargs)
     return keras.tree.map_structure(
         lambda x: ops.reshape(x, (batch, choices, *ops.shape(x)[1:])), found

@@ -97,7 +97,7 @@ def load(
         )
     if not chosen.own_labels and (len(set(labels)) != len(labels) or len(labels) < 2):
         raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
-    config = checkpoint.config.replace(pooler=chosen.needs == "pooled_output")
+    config = checkpoint.config.replace(pooler="pooled_output" in chosen.needs)
     tokenizer = checkpoint.tokenizer()
     bundle.check_vocabulary(checkpoint.path, tokenizer, config)
     longest = min(

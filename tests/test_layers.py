@@ -20,7 +20,7 @@ LAYERS = [
     ["objectives"],
     ["tasks"],
     ["step"],
-    ["answers"],
+    ["answers", "fitting"],
     ["model"],
     ["loading", "conversion"],
     ["train", "savedmodel", "analysis"],

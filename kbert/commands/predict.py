@@ -41,6 +41,9 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
+    flags.DEFINE_string(
+        "signature", "", "Another call of the task's, such as an export has.", flag_values=values
+    )
     _flags.define_batch_size(values)
 
 
@@ -60,19 +63,21 @@ def run(values: flags.FlagValues) -> int:
     from kbert.train.progress import Progress
 
     model = load(values.model)
+    task = model.called(values.signature)
     if layout is None:
-        table, layout = read_standard_input(model.task.inputs, model.columns)
+        table, layout = read_standard_input(task.inputs, model.columns)
     out_layout = _output_format(values.output, layout)
-    view = model.task.table(table)
-    fields = choose_columns(view, model, values.text)
+    view = task.table(table)
+    fields = choose_columns(view, model, values.text, values.signature)
     table = table if len(view) == len(table) else view
     progress = Progress(len(table), "rows")
     arrays = model.answers(
         fields,
         batch_size=values.batch_size,
         on_batch=lambda done: progress.add(done - progress.done),
+        signature=values.signature,
     )
-    rows = model.task.plain(rows_of(arrays))
+    rows = task.plain(rows_of(arrays))
     header = list(rows[0]) if rows else list(arrays)
     kept = [c for c in table.columns if out_layout.keeps_columns or c in out_layout.keeps]
     if kept:
@@ -110,10 +115,14 @@ def _output_format(output: str, layout: Any) -> Any:
     return layout if layout.keeps_columns else registry.get("reader", "jsonl")
 
 
-def choose_columns(table: Any, model: Any, text: list[str]) -> dict[str, list[str]]:
+def choose_columns(
+    table: Any, model: Any, text: list[str], signature: str = ""
+) -> dict[str, list[str]]:
     """Input name -> texts: columns by --text, else by the trained names, else by the inputs'."""
-    _flags.check_columns(text, model.task.inputs)
-    inputs = model.task.inputs[: len(text)] if text else model.text_inputs
+    task = model.called(signature)
+    _flags.check_columns(text, task.inputs)
+    own = model.text_inputs if task is model.task else task.inputs
+    inputs = task.inputs[: len(text)] if text else own
     columns = {}
     for i, name in enumerate(inputs):
         trained = model.columns.get(name, name)
@@ -121,7 +130,7 @@ def choose_columns(table: Any, model: Any, text: list[str]) -> dict[str, list[st
         if column not in table.columns and not text:
             column = trained
         columns[name] = column
-    return model.task.texts(table, columns)
+    return task.texts(table, columns)
 
 
 def read_standard_input(inputs: Any, columns: dict[str, str]) -> tuple[Any, Any]:

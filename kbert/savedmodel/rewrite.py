@@ -13,7 +13,7 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from kbert.answers import in_chunks
-from kbert.encoder import INPUTS, Encoder, features_of
+from kbert.encoder import Encoder, asked, features_of, picked
 from kbert.errors import BadInput
 from kbert.layers.attention import SelfAttention
 from kbert.layers.block import Block
@@ -50,7 +50,7 @@ class InferenceEncoder(Encoder):
         inputs: as `Encoder`.
 
     Returns:
-        `sequence_output` and `pooled_output` as `Encoder`.
+        `sequence_output`, `pooled_output` and on request the others as `Encoder`, but attentions.
     """
 
     def __init__(self, source: Encoder, dtype: str = "float32") -> None:
@@ -102,17 +102,24 @@ class InferenceEncoder(Encoder):
         attentions: bool = False,
         flat: bool | None = True,
         only_pooled: bool = False,
+        word_table: bool = False,
     ) -> dict[str, Any]:
-        """See the class; it is always flat, and gives no hidden states and attentions."""
+        """See the class; it is always flat, and gives no attentions."""
         ids, mask, types = features_of(inputs)
         rows = InferenceRows(mask)
         self.embeddings.check_length(ids)
         x = self.embeddings(rows.of_ids(ids), rows.of_ids(types), rows.places())
+        states = [x]
         for block in self.blocks[:-1]:
             x, _ = block(x, rows=rows)
+            states.append(x)
         last = self.blocks[-1]
         tokens, _ = last(x, rows=rows)
-        outputs = {"sequence_output": rows.leave(tokens)}
+        outputs: dict[str, Any] = {"sequence_output": rows.leave(tokens)}
+        if hidden_states:
+            outputs["hidden_states"] = [rows.leave(state) for state in (*states, tokens)]
+        if word_table:
+            outputs["word_table"] = tf.convert_to_tensor(self.word_table)
         if self.pooler is not None:
             short = isinstance(last.attention, LastAttention)
             first = first_tokens(last, x, rows) if short else rows.first(tokens)
@@ -145,8 +152,8 @@ class Network:
     ) -> None:
         self._encoder = model.encoder if dtype is None else InferenceEncoder(model.encoder, dtype)
         self._head, self._needs = model.head, model.task.needs
-        self._windows = model.task.windows
-        names = sorted(INPUTS)
+        self._inputs = model.network_inputs
+        names = sorted(self._inputs)
         packed = _packed(self._encoder) if weights == "int8" else {}
 
         def network(features: dict[str, Any]) -> dict[str, Any]:
@@ -179,14 +186,15 @@ class Network:
 
     def run(self, features: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """What a call gives, not compiled; `training` switches dropout on."""
-        found = self._encoder(features, training=training)
+        how = {**asked(self._needs), "only_pooled": False}
+        found = self._encoder(features, training=training, **how)
         sequence = tf.cast(found["sequence_output"], tf.float32)
         # where there is no mask, every slot is a token
         mask = features.get("attention_mask", tf.ones_like(features["input_ids"]))
         mask = tf.cast(mask, tf.float32)[:, :, None]
         total = tf.maximum(tf.reduce_sum(mask, axis=1), 1.0)
         outputs = {
-            "logits": self._head(found[self._needs], training=training),
+            "logits": self._head(*picked(found, features, self._needs), training=training),
             "mean": tf.reduce_sum(sequence * mask, axis=1) / total,
         }
         if "pooled_output" in found:
@@ -194,12 +202,12 @@ class Network:
         return outputs
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        return self._call({name: features[name] for name in INPUTS})
+        return self._call({name: features[name] for name in self._inputs})
 
-    def logits(self, features: Mapping[str, Any]) -> Any:
-        """The logits alone; of a task with windows some rows at a time."""
-        inputs = {name: features[name] for name in INPUTS}
-        if not self._windows:
+    def logits(self, features: Mapping[str, Any], windows: bool = False) -> Any:
+        """The logits alone; `windows` computes some rows at a time."""
+        inputs = {name: features[name] for name in self._inputs}
+        if not windows:
             return self._call(inputs)["logits"]
         return in_chunks(lambda some: self._call(some)["logits"], inputs)
 

@@ -49,10 +49,11 @@ class Served:
         strings = _specs(ranks)
         examples = {"inputs": tf.TensorSpec([None], tf.string, name="inputs")}
 
-        def answers(fields: Mapping[str, Any]) -> dict[str, Any]:
-            features = model.preprocess(fields)
-            logits = network.logits(features)
-            return model.task.decode(logits, model.labels, model.options, features)
+        def answers(fields: Mapping[str, Any], call: str = DEFAULT) -> dict[str, Any]:
+            features = model.preprocess(fields, call=call)
+            task = model.task.called(call)
+            logits = network.logits(features, task.has_windows(model.options))
+            return task.decode(logits, model.labels, model.options, features)
 
         # the names of the arguments become the names of the served inputs
         def serving_default(**fields: Any) -> dict[str, Any]:
@@ -81,12 +82,8 @@ class Served:
         for key, ranks in model.task.signatures.items():
             if key == DEFAULT:
                 continue
-
-            def further(**fields: Any) -> dict[str, Any]:
-                return {k: v for k, v in answers(fields).items() if k not in fields}
-
-            self.signatures[key] = _traced(further, _specs(ranks))
-        if not model.task.windows:  # a text that is cut up has no one vector
+            self.signatures[key] = _traced(_further(answers, key), _specs(ranks))
+        if not model.windows:  # a text that is cut up has no one vector
             self.signatures["encode"] = _traced(encode, strings)
 
 
@@ -105,7 +102,7 @@ class Trainable(Served):
         def logits(fields: Mapping[str, Any], training: bool) -> Any:
             features = model.preprocess(fields)
             found = network.run(features, training=training)["logits"]
-            if not model.task.windows:
+            if not model.windows:
                 return found
             # a row of ids is no row that was asked; of some tasks the scores are
             answers = model.task.decode(found, model.labels, model.options, features)
@@ -133,9 +130,23 @@ class Trainable(Served):
         ]
 
 
-def _specs(ranks: Mapping[str, int]) -> dict[str, tf.TensorSpec]:
-    """Strings by name, of any size in each dimension."""
-    return {name: tf.TensorSpec([None] * n, tf.string, name=name) for name, n in ranks.items()}
+def _specs(ranks: Mapping[str, int | str]) -> dict[str, tf.TensorSpec]:
+    """Inputs by name, of any size in each dimension; see `Task.signatures`."""
+    return {
+        name: tf.TensorSpec([None] * n, tf.string, name=name)
+        if isinstance(n, int)
+        else tf.TensorSpec([None], n, name=name)
+        for name, n in ranks.items()
+    }
+
+
+def _further(answers: Callable[..., dict[str, Any]], key: str) -> Callable[..., dict[str, Any]]:
+    """A signature of the task's own: its answers, but for what repeats an input."""
+
+    def further(**fields: Any) -> dict[str, Any]:
+        return {k: v for k, v in answers(fields, key).items() if k not in fields}
+
+    return further
 
 
 def _traced(function: Callable[..., Any], specs: Mapping[str, tf.TensorSpec]) -> Any:

@@ -72,17 +72,20 @@ def examples(fields: Mapping[str, Sequence[str]]) -> list[Any]:
     return [example(dict(zip(fields, row, strict=True))) for row in rows]
 
 
-def asking(fields: Mapping[str, Sequence[str]], ranks: Mapping[str, int]) -> dict[str, Any]:
-    """The same rows for a signature with inputs of its own, as arrays of strings.
+def asking(fields: Mapping[str, Sequence[str]], ranks: Mapping[str, int | str]) -> dict[str, Any]:
+    """The same rows for a signature with inputs of its own, as arrays.
 
     Args:
         fields: texts by input name.
         ranks: input name -> 1 for texts; 2 for their words, or, if there are texts of that name,
-            for quarters of those, both padded with "".
+            for quarters of those, both padded with ""; "float32" for a number, here 0.
     """
     found = {}
     for name, rank in ranks.items():
         texts = fields.get(name, next(iter(fields.values())))
+        if not isinstance(rank, int):
+            found[name] = np.zeros(len(texts), rank)
+            continue
         rows: list[Any] = list(texts)
         width = 0
         if rank == 2:
@@ -102,7 +105,7 @@ def _quarters(text: str) -> list[str]:
 def requests(
     signatures: Sequence[str],
     names: Sequence[str],
-    further: Mapping[str, Mapping[str, int]] | None = None,
+    further: Mapping[str, Mapping[str, int | str]] | None = None,
 ) -> list[Any]:
     """A PredictionLog for every signature and batch.
 
@@ -124,8 +127,10 @@ def requests(
                 part = log.predict_log
                 own = (further or {}).get(signature)
                 given = fields if own is None else asking(fields, own)
-                for name, texts in given.items():
-                    part.request.inputs[name].CopyFrom(tf.make_tensor_proto(texts, tf.string))
+                for name, values in given.items():
+                    numbers = isinstance(values, np.ndarray) and not values.dtype.hasobject
+                    proto = tf.make_tensor_proto(values, None if numbers else tf.string)
+                    part.request.inputs[name].CopyFrom(proto)
             part.request.model_spec.signature_name = signature
             logs.append(log)
     return logs
@@ -135,7 +140,7 @@ def write(
     folder: pathlib.Path,
     signatures: Sequence[str],
     names: Sequence[str],
-    further: Mapping[str, Mapping[str, int]] | None = None,
+    further: Mapping[str, Mapping[str, int | str]] | None = None,
 ) -> None:
     """Writes the warm-up file, of `requests`, and the batching file of an export."""
     path = folder / WARMUP

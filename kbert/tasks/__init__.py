@@ -44,7 +44,10 @@ class Task(abc.ABC):
     Attributes:
         name: as in `kbert.tasks()`.
         inputs: names of the string inputs, the first always present.
-        needs: "pooled_output" or "sequence_output", what the head reads.
+        needs: what the head reads, in the order in which it takes them: outputs of the encoder
+            (`pooled_output`, `sequence_output`, `hidden_states`, `word_table`), or inputs of the
+            network (`attention_mask`, one of `more_inputs`).
+        more_inputs: names of what the network takes beside the encoder's inputs, [B, n] int32.
         best: the metric of `evaluate` that picks the best model.
         recipe: recipe fields -> value where this task differs from the defaults.
         head_kind: which of a family's `architectures` and head names the head is stored as.
@@ -59,13 +62,15 @@ class Task(abc.ABC):
             time.
         reads_all: whether the windows hold all of a text, however long it is.
         signatures: further calls of an export, by name; of each the names of its inputs, which
-            `preprocess` takes too, and how many dimensions of strings they have.
+            the `preprocess` of `called` takes, and how many dimensions of strings they have, or
+            "float32" for a number a row.
     """
 
     name: str
     inputs: tuple[str, ...]
-    needs: str
+    needs: tuple[str, ...]
     best: str
+    more_inputs: tuple[str, ...] = ()
     recipe: Mapping[str, Any] = {}
     head_kind: str = ""
     problem_type: str | None = None
@@ -76,7 +81,7 @@ class Task(abc.ABC):
     settings: Mapping[str, Any] = {}
     windows: bool = False
     reads_all: bool = False
-    signatures: Mapping[str, Mapping[str, int]] = {}
+    signatures: Mapping[str, Mapping[str, int | str]] = {}
 
     def table(self, table: Table) -> Table:
         """A table as it was read, with what the task knows of other data sets' columns.
@@ -233,6 +238,20 @@ class Task(abc.ABC):
             BadInput: it has none.
         """
         raise BadInput(f"--predictions: the task {self.name} has no official files")
+
+    def called(self, signature: str) -> Task:
+        """The task that answers one of `signatures`: its preprocess and decode, the same head."""
+        return self
+
+    def has_windows(self, options: Mapping[str, Any] | None) -> bool:
+        """Whether a text may have several rows of ids with these options; see `windows`."""
+        return self.windows
+
+    def joined(
+        self, logits: Any, inputs: Mapping[str, Any], options: Mapping[str, Any] | None
+    ) -> Any:
+        """Logits [B, C, ...] of C rows of ids each, as `loss` takes them; in `keras.ops`."""
+        return logits
 
     def own(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """All settings of the task, those in `options` in place of the defaults."""

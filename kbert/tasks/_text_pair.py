@@ -14,7 +14,7 @@ class TextPairTask(Task):
     """[CLS] text [SEP] (text_pair [SEP]) -> K logits (Devlin et al. section 4.1)."""
 
     inputs = ("text", "text_pair")
-    needs = "pooled_output"
+    needs = ("pooled_output",)
     head_kind = "classification"
     pipeline_tag = "text-classification"
 

@@ -31,7 +31,7 @@ class MultipleChoice(Task):
 
     name = "multiple_choice"
     inputs = ("context", "choices")
-    needs = "pooled_output"
+    needs = ("pooled_output",)
     best = "accuracy"
     recipe = {"text": ("context", "choices")}
     head_kind = "multiple_choice"

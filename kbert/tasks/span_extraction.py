@@ -42,7 +42,7 @@ class SpanExtraction(Task):
 
     name = "span_extraction"
     inputs = ("question", "context")
-    needs = "sequence_output"
+    needs = ("sequence_output",)
     best = "f1"
     recipe = {"text": ("question", "context"), "label": "answers", "max_length": 384}
     head_kind = "span_extraction"

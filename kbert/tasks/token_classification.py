@@ -48,7 +48,7 @@ class TokenClassification(Task):
 
     name = "token_classification"
     inputs = ("text",)
-    needs = "sequence_output"
+    needs = ("sequence_output",)
     best = "f1"
     # WNUT-17 from MiniLM: F1 0.540, 0.559, 0.544 with three seeds; 0.512, 0.508 in BERT's form
     recipe = {"text": ("words",), "label": "tags", "optimizer": "adamw"}

@@ -19,7 +19,7 @@ from kbert.answers import alike
 from kbert.checkpoints import names
 from kbert.checkpoints.formats.huggingface import Directory
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig, parameter_counts
-from kbert.encoder import INPUTS, over_rows
+from kbert.encoder import INPUTS, asked, over_rows, picked
 from kbert.layers.heads import MaskedLM, NextSentence, Span
 from kbert.tasks import Task
 from kbert.text import WordPieceTokenizer
@@ -231,11 +231,12 @@ class Tiny:
 
     def logits(self, features=None, training=False):
         given = self.features if features is None else features
-        inputs = {name: given[name] for name in INPUTS if name in given}
+        names = (*INPUTS, *self.task.more_inputs)
+        inputs = {name: given[name] for name in names if name in given}
 
         def network(inputs):
-            out = self.encoder(inputs, training=training)
-            return self.head(out[self.task.needs], training=training)
+            out = self.encoder(inputs, training=training, **asked(self.task.needs))
+            return self.head(*picked(out, inputs, self.task.needs), training=training)
 
         return over_rows(network, inputs)
 
@@ -255,7 +256,9 @@ def task_is_described(name: str) -> None:
     assert task.name == name
     assert task.inputs
     assert len(set(task.inputs)) == len(task.inputs)
-    assert task.needs in ("pooled_output", "sequence_output")
+    outputs = ("pooled_output", "sequence_output", "hidden_states", "word_table")
+    assert task.needs
+    assert set(task.needs) <= {*outputs, *INPUTS, *task.more_inputs}
 
 
 def targets_are_found(name: str) -> None:
@@ -272,7 +275,7 @@ def targets_are_found(name: str) -> None:
 def preprocess_makes_features(name: str) -> None:
     """int32 [B, T] under the encoder's names, no longer than asked, rows apart from each other."""
     run = Tiny(name)
-    assert run.task.windows or set(run.features) <= set(INPUTS)
+    assert run.task.windows or set(run.features) <= {*INPUTS, *run.task.more_inputs}
     for value in (run.features[name] for name in INPUTS if name in run.features):
         assert value.dtype == tf.int32
         assert value.shape[0] == run.rows or (run.task.windows and value.shape[0] > run.rows)
@@ -413,7 +416,7 @@ def rows_do_not_touch(name: str) -> None:
         one = {key: value[row : row + 1, :length] for key, value in features.items()}
         for alone, among in zip(tf.nest.flatten(run.logits(one)), together, strict=True):
             expected = among[row].numpy()
-            if run.task.needs == "sequence_output" and expected.ndim:
+            if run.task.needs == ("sequence_output",) and expected.ndim:
                 expected = expected[:length]
             assert np.abs(alone[0].numpy() - expected).max() <= 1e-5
 

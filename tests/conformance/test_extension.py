@@ -81,7 +81,7 @@ class First(Classifier):
 class PairOrder(Task):
     name = "pair_order"
     inputs = ("text", "text_pair")
-    needs = "sequence_output"
+    needs = ("sequence_output",)
     best = "accuracy"
 
     def preprocess(self, tokenizer, fields, max_length, length=None, options=None):
@@ -219,7 +219,7 @@ def test_they_are_found(outside):
     assert "outsider" in catalog.families()
     assert "pair_order" in catalog.tasks()
     assert "outsider_nano" in kbert.shapes()
-    assert registry.get("task", "pair_order").needs == "sequence_output"
+    assert registry.get("task", "pair_order").needs == ("sequence_output",)
 
 
 @pytest.mark.parametrize("check", FAMILY_CHECKS, ids=lambda check: check.__name__)

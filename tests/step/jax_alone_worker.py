@@ -28,7 +28,7 @@ from kbert.config import (  # noqa: E402
     EmbeddingConfig,
     EncoderConfig,
 )
-from kbert.encoder import INPUTS, Encoder  # noqa: E402
+from kbert.encoder import INPUTS, Encoder, picked  # noqa: E402
 from kbert.step.jax import Stepper, state_of, train_step  # noqa: E402
 from kbert.step.optimizers import BertAdamW  # noqa: E402
 
@@ -44,7 +44,7 @@ def model_of(optimizer):
     encoder, head = Encoder(CONFIG, seed=1), task.head(CONFIG, 2, 1)
     head.build()
     ids = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
-    model = keras.Model(ids, head(encoder(ids)[task.needs]))
+    model = keras.Model(ids, head(*picked(encoder(ids), ids, task.needs)))
     model.task, model.max_length = task, 16
     model.optimizer = optimizer
     optimizer.build(model.trainable_variables)

@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kbert import registry
 from kbert.config import AttentionConfig, DropoutConfig, EmbeddingConfig, EncoderConfig
-from kbert.encoder import INPUTS, Encoder
+from kbert.encoder import INPUTS, Encoder, picked
 from kbert.step.jax import state_of, train_step
 from kbert.step.optimizers import BertAdamW
 from kbert.step.schedules import WarmupDecay
@@ -40,7 +40,7 @@ def model_of(config):
     encoder, head = Encoder(config), task.head(config, LABELS, 0)
     head.build()
     ids = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUTS}
-    model = keras.Model(ids, head(encoder(ids)[task.needs]))
+    model = keras.Model(ids, head(*picked(encoder(ids), ids, task.needs)))
     model.task = task
     model.optimizer = BertAdamW(WarmupDecay(1e-4, 10, 100))
     model.optimizer.build(model.trainable_variables)
