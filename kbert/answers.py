@@ -84,7 +84,11 @@ def in_chunks(run: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any]) -
 
 
 def in_batches(
-    answer: Answer, fields: Mapping[str, Sequence[Any]], batch_size: int, on_batch: Any = None
+    answer: Answer,
+    fields: Mapping[str, Sequence[Any]],
+    batch_size: int,
+    on_batch: Any = None,
+    counts: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Answers for R rows, each [R, ...], in their order; as wide as the widest batch's.
 
@@ -93,6 +97,7 @@ def in_batches(
         fields: input name -> R strings, or an array of R numbers.
         batch_size: rows at a time; rows of like length are run together.
         on_batch: called with the number of rows done.
+        counts: what each row counts there; None is 1.
     """
     columns = {name: _column(values) for name, values in fields.items()}
     count = len(next(iter(columns.values())))
@@ -107,7 +112,7 @@ def in_batches(
         batch = {name: _tensor(v[rows]) for name, v in columns.items()}
         for name, value in answer(batch).items():
             found.setdefault(name, []).append((rows, value.numpy()))
-        done += len(rows)
+        done += len(rows) if counts is None else sum(counts[row] for row in rows)
         if on_batch:
             on_batch(done)
     return {name: _joined(parts, count) for name, parts in found.items()}

@@ -209,7 +209,12 @@ class TextModel(TextTrainer):
         """Answers by output name, each [R, ...]; `on_batch(rows done)` is called on the way."""
         if signature not in self._answers:
             self._answers[signature] = answerer(self, signature)
-        return in_batches(self._answers[signature], fields, batch_size, on_batch)
+        function = self._answers[signature]
+
+        def answer(given: Mapping[str, Sequence[Any]], counts: Any) -> dict[str, np.ndarray]:
+            return in_batches(function, given, batch_size, on_batch, counts)
+
+        return self.called(signature).answered(answer, fields, self.options)
 
     def predict_logits(self, x: Any, *, batch_size: int = 32) -> np.ndarray:
         """Logits [R, K] float32 for raw text."""

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 def define_flags(values: flags.FlagValues) -> None:
     _flags.define_recipe(values)
+    flags.DEFINE_string(
+        "context",
+        "",
+        "Of token_classification: read a sentence alone (sentence), or with those around it "
+        "(document). Short for --options=context=...",
+        flag_values=values,
+    )
 
 
 def run(values: flags.FlagValues) -> int:
@@ -38,6 +45,10 @@ def run(values: flags.FlagValues) -> int:
     # flags.txt alone says all of the run
     recipe = apply(_flags.recipe_of(values), {name for name in values if values[name].present})
     recipe = recipe.replace(model=hub.pin(recipe.model.model))
+    if values.context:
+        if "context" not in registry.get("task", recipe.model.task).settings:
+            raise BadInput(f"--context: the task {recipe.model.task} takes none")
+        recipe = recipe.replace(options=(*recipe.model.options, f"context={values.context}"))
     output = pathlib.Path(recipe.run.output)
     check_output(output, recipe)
     print(json.dumps(finetune(recipe)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from kbert.errors import BadInput, nearest
 from kbert.facade import call_as
 
 Tensors = dict[str, Any]
+Answer = Callable[[Mapping[str, Sequence[Any]], Any], dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +208,20 @@ class Task(abc.ABC):
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, float]:
         """The official metrics of decoded answers, as fractions."""
+
+    def metric_rows(self, targets: np.ndarray) -> Sequence[int]:
+        """Rows of which `evaluate` gives each metric that it gives of all."""
+        return (0,)
+
+    def answered(
+        self, answer: Answer, fields: Mapping[str, Sequence[Any]], options: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """Answers to R rows by output name, [R, ...], from what `answer` says of them.
+
+        `answer` takes fields that `preprocess` takes, and how many of the R rows each of theirs
+        stands for; None is one.
+        """
+        return answer(fields, None)
 
     def tune(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]

@@ -255,6 +255,11 @@ class SpanExtraction(Task):
             found = {**squad.scores_by_answer(given, gold), **_thresholds(answers, targets)}
         return {k: float(v) for k, v in found.items() if "total" not in k and k != "missing"}
 
+    def metric_rows(self, targets: np.ndarray) -> Sequence[int]:
+        """The first with an answer and the first without, where there are such."""
+        sizes = [len(row) > 0 for row in targets]
+        return [sizes.index(kind) for kind in (True, False) if kind in sizes]
+
     def errors(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, Sequence[Any]]:

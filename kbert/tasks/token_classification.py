@@ -19,6 +19,7 @@ from kbert.data.table import Table
 from kbert.errors import BadInput, nearest
 from kbert.layers.heads import Classifier
 from kbert.tasks import Rows, Task, Tensors, _tags
+from kbert.tasks import _documents as documents
 from kbert.tasks._entities import (
     Gold,
     are_spans,
@@ -33,6 +34,9 @@ from kbert.tasks._entity_rows import draw, rows_of_errors
 
 # texts that are tokenized at once before a training
 _SOME = 256
+_CONTEXTS = ("sentence", "document")
+# windows of a document that a row of a training may be cut from, which tokenizes all of it
+_PART = 16
 
 
 class TokenClassification(Task):
@@ -44,6 +48,8 @@ class TokenClassification(Task):
 
     Settings:
         doc_stride: how many tokens further on the next window begins; 0 is half of a window.
+        context: "sentence", or "document": words are read with the sentences around them, as far
+            as a window reaches, those of the same `document`.
     """
 
     name = "token_classification"
@@ -54,7 +60,7 @@ class TokenClassification(Task):
     recipe = {"text": ("words",), "label": "tags", "optimizer": "adamw"}
     head_kind = "token_classification"
     pipeline_tag = "token-classification"
-    settings = {"doc_stride": 0}
+    settings = {"doc_stride": 0, "context": "sentence"}
     windows = True
     reads_all = True
     figure = "entities"
@@ -65,16 +71,26 @@ class TokenClassification(Task):
         kinds = dict.fromkeys(label[2:] for label in labels if label != "O")
         return f"the entities of {len(kinds)} types: {', '.join(f'`{kind}`' for kind in kinds)}"
 
+    def settings_of(self, pairs: Sequence[str]) -> dict[str, Any]:
+        """See `Task`."""
+        found = super().settings_of(pairs)
+        if (context := found.get("context", "sentence")) not in _CONTEXTS:
+            raise BadInput(f"--options: context: unknown {context!r}{nearest(context, _CONTEXTS)}")
+        if (stride := found.get("doc_stride", 0)) < 0:
+            raise BadInput(f"--options: doc_stride: found {stride}, expected at least 0")
+        return found
+
     # what the data say ------------------------------------------------------------------
 
     def texts(self, table: Table, columns: Mapping[str, str]) -> dict[str, list[str]]:
-        """`text`, or `words` where the column holds lists of words."""
+        """`text`, or `words` where the column holds lists of words, and their `document`."""
         (column,) = columns.values()
         values = table.column(column)
         if not any(isinstance(value, (list, tuple, np.ndarray)) for value in values):
             return {"text": table.texts(column)}
         places = [f"{table.where}: {table.unit} {line}: {column}" for line in table.lines]
-        return {"words": as_lines(values, places)}
+        more = {"document": list(table.columns["document"])} if "document" in table.columns else {}
+        return {"words": as_lines(values, places), **more}
 
     def shown(self, fields: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[Any]]:
         """Words as lists."""
@@ -83,7 +99,10 @@ class TokenClassification(Task):
         return {"text": [lines.split("\n") if lines else [] for lines in fields["words"]]}
 
     def given(self, x: Any, columns: Mapping[str, str]) -> dict[str, list[str]]:
-        """`text`, or `words` of lists of words; a column of either name or of the trained one."""
+        """`text`, or `words` of lists of words; a column of either name or of the trained one.
+
+        With words there may be a `document`, of which a row is.
+        """
         values, by_name = x, isinstance(x, Mapping) or hasattr(x, "columns")
         if by_name:
             names = ("words", columns.get("text", "text"), "text")
@@ -93,7 +112,13 @@ class TokenClassification(Task):
         values = list(values)
         if not any(isinstance(value, (list, tuple, np.ndarray)) for value in values):
             return fields_of(x if by_name else values, self.inputs, columns)
-        return {"words": as_lines(values, [f"words: row {i}" for i in range(len(values))])}
+        found = {"words": as_lines(values, [f"words: row {i}" for i in range(len(values))])}
+        if by_name and "document" in x:
+            found["document"] = list(x["document"])
+            if len(found["document"]) != len(values):
+                sizes = {name: len(column) for name, column in found.items()}
+                raise BadInput(f"columns of unequal length: {sizes}")
+        return found
 
     def check_labels(self, values: Sequence[Any], where: str, lines: Sequence[int]) -> None:
         """Refuses tags of no scheme, or of several."""
@@ -142,7 +167,8 @@ class TokenClassification(Task):
     ) -> None:
         """As many tags as words; spans that lie in their text, then without white space around."""
         texts = "words" not in fields
-        for row, (gold, strings) in enumerate(zip(targets, *fields.values(), strict=True)):
+        column = fields["text" if texts else "words"]
+        for row, (gold, strings) in enumerate(zip(targets, column, strict=True)):
             place = f"{where}: line {lines[row]}"
             if gold.tags if texts else gold.spans:
                 found, wanted = (
@@ -230,6 +256,16 @@ class TokenClassification(Task):
 
         from kbert.text.entities import reading
 
+        if self.own(options)["context"] == "document":
+            if not {"words", "document"} <= set(fields):
+                raise BadInput(
+                    "context=document: the training rows have no column 'document' beside words "
+                    "(in a .conll file: no line -DOCSTART-), expected which document each is of"
+                )
+            parts = documents.parts_of(fields, _PART * max_length)
+            targets = documents.joined_golds(targets, parts)
+            fields = documents.joined(fields["words"], parts)
+        fields = {name: values for name, values in fields.items() if name != "document"}
         found: list[tuple[Any, ...]] = []
         for first in range(0, len(targets), _SOME):
             part = {k: tf.constant(list(v[first : first + _SOME])) for k, v in fields.items()}
@@ -282,6 +318,18 @@ class TokenClassification(Task):
         return []
 
     # from logits to answers -------------------------------------------------------------
+
+    def answered(
+        self, answer: Any, fields: Mapping[str, Sequence[Any]], options: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """See `Task`; sentences of a document are asked together, if that is their context."""
+        asked = {name: values for name, values in fields.items() if name != "document"}
+        whole = self.own(options)["context"] == "document" and {"words", "document"} <= set(fields)
+        if not whole or not len(fields["words"]):
+            return answer(asked, None)
+        parts = documents.parts_of(fields)
+        answers = answer(documents.joined(fields["words"], parts), [len(part) for part in parts])
+        return documents.parted(answers, fields["words"], parts)
 
     def decode(
         self,

@@ -48,16 +48,17 @@ class Best:
         self._answers: Mapping[str, np.ndarray] | None = None
 
     def check_metric(self) -> None:
-        """Holds a metric that the recipe asks for against those of the task, on one dev row.
+        """Holds a metric that the recipe asks for against those of the task, on a few dev rows.
 
         Raises:
             BadInput: the task does not give it.
         """
         if self.dev is None or self.name == self.model.task.best:
             return
-        one = {name: values[:1] for name, values in self.dev.fields.items()}
-        answers = self.model.answers(one)
-        known = self.model.task.evaluate(answers, self.dev.targets[:1], self.model.labels)
+        task, targets = self.model.task, self.dev.targets
+        rows = list(task.metric_rows(targets))
+        some = {name: [values[row] for row in rows] for name, values in self.dev.fields.items()}
+        known = task.evaluate(self.model.answers(some), targets[rows], self.model.labels)
         if self.name not in known:
             raise BadInput(f"--metric: unknown {self.name!r}{nearest(self.name, known)}")
 

@@ -263,6 +263,72 @@ def test_served_over_rest_and_grpc(exported, expected):
         grpc_answers_as(server, "ner", {"text": TEXTS}, expected, atol=1e-5)
 
 
+# in documents -----------------------------------------------------------
+
+
+def marked(path, rows):
+    """A column file of documents of four sentences."""
+    text = conll(path, rows).read_text(encoding="utf-8")
+    sentences = text.removeprefix("-DOCSTART- -X- O\n\n").removesuffix("\n\n").split("\n\n")
+    parts = ["\n\n".join(sentences[i : i + 4]) for i in range(0, len(sentences), 4)]
+    path.write_text("".join(f"-DOCSTART- -X- O\n\n{part}\n\n" for part in parts), "utf-8")
+    return path
+
+
+def test_sentences_in_their_documents(run_kbert, tiny_model, tmp_path):
+    """Trained, evaluated and answered in windows of documents; rows are sentences, in order."""
+    train = marked(tmp_path / "train.conll", sentences(64, 0))
+    rows = sentences(23, 1)
+    dev, run = marked(tmp_path / "dev.conll", rows), tmp_path / "run"
+    done = run_kbert(*flags(tiny_model, train, run, dev=dev, context="document", max_length=24))
+    assert done.code == 0, done.err
+    best = json.loads(done.lines[-1])
+    assert "--options=context=document\n" in (run / "flags.txt").read_text()
+    lengths = json.loads((run / "report" / "metrics.json").read_text())["lengths"]
+    # 16 documents of 24 words: windows of 22 every 11
+    assert lengths["rows"] == 32
+    model = kbert.load(run / "model")
+    assert model.options == {"context": "document"}
+    done = run_kbert("evaluate", f"--model={run}/model", f"--data={dev}")
+    found = json.loads(done.lines[-1])
+    assert found.pop("examples") == 23
+    assert found == {name: pytest.approx(best[name]) for name in ("precision", "recall", "f1")}
+    assert "23 rows" in done.err
+    out = tmp_path / "tagged.conll"
+    done = run_kbert("predict", f"--model={run}/model", f"--input={dev}", f"--output={out}")
+    assert done.code == 0, done.err
+    tagged = read_table(out)
+    assert tagged.columns["words"] == [[word for word, _ in row] for row in rows]
+    whole = model.predict([[word for row in rows[4:8] for word, _ in row]])[0]["tags"]
+    assert [tag[2:] for row in tagged.columns["tags"][4:8] for tag in row] == [
+        tag[2:] for tag in whole
+    ]
+
+
+def test_contexts_that_are_refused(run_kbert, tiny_model, tmp_path):
+    path, run = tmp_path / "train.conll", tmp_path / "run"
+    path.write_text("water B-PER\nin O\n")
+    for changes, line in (
+        (
+            {"context": "document"},
+            "context=document: the training rows have no column 'document' beside words (in a "
+            ".conll file: no line -DOCSTART-), expected which document each is of",
+        ),
+        (
+            {"context": "documents"},
+            "--options: context: unknown 'documents'; did you mean 'document'?",
+        ),
+        (
+            {"context": "document", "task": "classification"},
+            "--context: the task classification takes none",
+        ),
+    ):
+        done = run_kbert(*flags(tiny_model, path, run, **changes))
+        assert (done.code, done.out) == (1, "")
+        assert done.err.splitlines()[-1] == f"kbert: error: {line}"
+        assert not run.exists()
+
+
 # what is refused --------------------------------------------------------
 
 

@@ -60,8 +60,9 @@ def test_sentences_before_the_first_mark_are_document_0(read):
     assert table.columns["words"] == [["a"], ["b"], ["c"], ["d"]]
 
 
-def test_without_marks_all_is_one_document(read):
-    assert read("a O\n\nb O\n").columns["document"] == [0, 0]
+def test_without_marks_there_are_no_documents(read):
+    assert list(read("a O\n\nb O\n").columns) == ["words", "tags"]
+    assert read("a O\n\nb O\n-DOCSTART-\n").columns["document"] == [0, 0]
 
 
 def test_tabs_spaces_line_ends_and_blank_lines(read):
@@ -95,14 +96,13 @@ def test_packed(tmp_path):
 )
 def test_wnut_17(shared, part, sentences, tokens, begins, last_line):
     table = read_table(shared / "data" / "ner" / "wnut17" / f"{part}.conll")
-    assert list(table.columns) == ["words", "tags", "document"]
+    assert list(table.columns) == ["words", "tags"]
     assert len(table) == sentences
     assert sum(map(len, table.column("words"))) == tokens
     assert [len(row) for row in table.column("tags")] == [len(w) for w in table.column("words")]
     tags = [tag for row in table.column("tags") for tag in row]
     assert sum(tag.startswith("B-") for tag in tags) == begins
     assert len(set(tags)) == 13
-    assert set(table.column("document")) == {0}
     assert table.lines[-1] == last_line
 
 
@@ -134,7 +134,6 @@ def test_what_is_written_reads_back(tmp_path):
     assert table.columns == {
         "words": [row["words"] for row in rows],
         "tags": [row["tags"] for row in rows],
-        "document": [0, 0],
     }
 
 

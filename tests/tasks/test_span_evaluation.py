@@ -4,8 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from refusals import message
 
+import kbert
 from kbert import registry
+from kbert.train.best import Best
+from kbert.train.loop import Examples
 
 TASK = registry.get("task", "span_extraction")
 
@@ -78,6 +82,28 @@ def test_metrics_of_both_releases():
     wanted |= {"best_exact": 75.0, "best_exact_thresh": -1.0}
     wanted |= {"best_f1": 75.0, "best_f1_thresh": -1.0}
     assert found == pytest.approx(wanted)
+
+
+def test_a_metric_that_only_some_rows_give(dev, span_model):
+    """It is looked for on a row with an answer and one without, not on the first alone."""
+    fields, _, targets = dev
+    answered = [row for row in range(40) if targets[row]]
+    none = [row for row in range(40) if not targets[row]]
+
+    def check(name, rows):
+        some = {key: [values[row] for row in rows] for key, values in fields.items()}
+        recipe = kbert.Recipe.of(metric=name)
+        Best(span_model, recipe, 1, Examples(some, targets[rows]), None).check_metric()
+
+    for name in ("HasAns_f1", "NoAns_exact", "best_f1", "exact_match"):
+        check(name, answered[:3] + none[:1])
+        check(name, none[:3] + answered[:1])
+    assert message(check, "HasAns_f1", answered) == (
+        "--metric: unknown 'HasAns_f1'; known: 'exact_match', 'f1'"
+    )
+    assert message(check, "HasAns_f1", none) == (
+        "--metric: unknown 'HasAns_f1'; did you mean 'NoAns_f1'?"
+    )
 
 
 def test_plain(span_model):

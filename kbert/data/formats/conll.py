@@ -22,9 +22,9 @@ _UNFIT = re.compile(r"[\t\r\n ]")
 def read(text: str, where: str) -> Table:
     """A row a sentence; `lines` has the line of its last word.
 
-    Columns: `words` and `tags`, the first and the last of the file, lists of strings; `document`,
-    the number of the document from 0, where lines of -DOCSTART- begin one (one without sentences
-    gets no number); and, if the file has more, `column_2`, `column_3`, ... in between.
+    Columns: `words` and `tags`, the first and the last of the file, lists of strings; if the file
+    has more, `column_2`, `column_3`, ... in between; and, if there are lines of -DOCSTART-, each
+    of which begins a document, `document`, its number from 0 (one without sentences gets none).
 
     Raises:
         BadInput: a row of one column, or of another number of columns than the first row.
@@ -32,12 +32,13 @@ def read(text: str, where: str) -> Table:
     sentences: list[list[list[str]]] = []
     numbers: list[int] = []
     documents: list[int] = []
-    width, document, inside, fresh = 0, 0, False, False
+    width, document, inside, fresh, marked = 0, 0, False, False, False
     for number, line in enumerate(lines_of(text), start=1):
         cells = _GAP.split(line.strip("\t "))
         if not line.strip() or cells[0] == _DOCUMENT:
             inside = False
             fresh = fresh or cells[0] == _DOCUMENT
+            marked = marked or fresh
             continue
         if len(cells) < 2:
             raise BadInput(
@@ -62,7 +63,9 @@ def read(text: str, where: str) -> Table:
     for i in range(width):
         name = "words" if i == 0 else "tags" if i == width - 1 else f"column_{i + 1}"
         columns[name] = [[cells[i] for cells in sentence] for sentence in sentences]
-    return Table(where, {**columns, "document": documents}, numbers)
+    if marked:
+        columns["document"] = documents
+    return Table(where, columns, numbers)
 
 
 def write(header: Sequence[str], rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
