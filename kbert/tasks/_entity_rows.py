@@ -57,9 +57,7 @@ def _of_words(answers: Mapping[str, np.ndarray], targets: np.ndarray) -> list[tu
 def _of_texts(answers: Mapping[str, np.ndarray], targets: np.ndarray) -> list[tuple[Any, Any]]:
     rows = []
     for row, gold in enumerate(targets):
-        right = [
-            {name: span[name] for name in ("text", "label", "start", "end")} for span in gold.spans
-        ]
+        right = [dict(span) for span in gold.spans]
         said = [
             {"text": string(text), "label": kind, "start": start, "end": end}
             for text, (start, end, kind) in zip(

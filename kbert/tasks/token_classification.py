@@ -183,7 +183,7 @@ class TokenClassification(Task):
                 for kind, first, past in _tags.entities(cut.tags):
                     start, end = cut.starts[first], cut.ends[past - 1]
                     said = {"text": strings[start:end], "label": kind}
-                    spans.append({"start": start, "end": end, **said})
+                    spans.append({**said, "start": start, "end": end})
                 targets[row] = gold._replace(spans=spans)
             elif (words := count_words(strings)) != len(gold.tags):
                 raise BadInput(
