@@ -65,9 +65,15 @@ def _loss(task: Any, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]
     context = tf.distribute.get_replica_context()
     if not task.across or context is None or context.num_replicas_in_sync == 1:
         return task.loss(logits, targets, weights)
-    every = [context.all_gather(x, axis=0) for x in (logits, targets, weights)]
-    total, count = task.loss(*every)
-    return total / context.num_replicas_in_sync, count / context.num_replicas_in_sync
+    replicas = context.num_replicas_in_sync
+
+    def every(x: Any) -> Any:
+        # gathering forgets what is known of the shape
+        rows = None if x.shape[0] is None else replicas * x.shape[0]
+        return tf.ensure_shape(context.all_gather(x, axis=0), [rows, *x.shape[1:]])
+
+    total, count = task.loss(every(logits), every(targets), every(weights))
+    return total / replicas, count / replicas
 
 
 def _in_parts(
