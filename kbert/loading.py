@@ -104,7 +104,7 @@ def load(
     if not chosen.own_labels and (len(set(labels)) != len(labels) or len(labels) < 2):
         raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
     if not chosen.new_head:
-        _check_head(checkpoint, chosen)
+        _check_head(checkpoint, chosen, allow_missing)
         keeps_head = True
     config = checkpoint.config.replace(pooler="pooled_output" in chosen.needs)
     tokenizer = checkpoint.tokenizer()
@@ -139,19 +139,20 @@ def load(
     return model
 
 
-def _check_head(checkpoint: Checkpoint, task: Task) -> None:
+def _check_head(checkpoint: Checkpoint, task: Task, may_miss: Sequence[str]) -> None:
     """Raises BadInput if a checkpoint has nothing of the head that a task has to find there."""
     head = task.head(checkpoint.config, len(task.own_labels), 0)
     head.build()
-    if not any(checkpoint.has(weight.path) for weight in head.weights):
+    wanted = [w.path for w in head.weights if not w.path.startswith(tuple(may_miss))]
+    if wanted and not any(map(checkpoint.has, wanted)):
         family = checkpoint.family
         kinds = (task.head_kind, *task.also_in)
-        wanted = ", ".join(family.architectures[k] for k in kinds if k in family.architectures)
+        classes = ", ".join(family.architectures[k] for k in kinds if k in family.architectures)
         listed = ", ".join(checkpoint.architectures())
         raise BadInput(
             f"{checkpoint.path}: has no head for {task.name}"
             f"{f' ({listed})' if listed else ''}, and the task makes no new one; give a "
-            f"checkpoint that was trained with it: {wanted}"
+            f"checkpoint that was trained with it: {classes}"
         )
 
 
