@@ -177,6 +177,7 @@ class Worker:
                 max_length=12,
                 seed=3,
                 options=options,
+                allow_missing=() if task.new_head else [f"{task.head_kind}/"],
             )
         generator = np.random.default_rng(7)  # TensorFlow and JAX draw other weights
         for weight in model.head.weights:

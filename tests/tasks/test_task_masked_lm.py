@@ -1,6 +1,7 @@
 """Fill-mask: places of masks, words against a search in plain Python, likelihoods, cloze data."""
 
 import itertools
+import re
 import shutil
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_logits_are_the_goldens(model, goldens):
 
 def brute_force(model, text, k, sizes):
     """The k best (score, probability, word) of every slot, by trying all; sizes of lone masks."""
-    vocabulary = [entry for entry in model.tokenizer.vocabulary]
+    vocabulary = list(model.tokenizer.vocabulary)
     special = set(model.tokenizer.special_tokens.values())
     whole = [e not in special and not e.startswith("##") for e in vocabulary]
     begins = [w and any(map(str.isalnum, e)) for w, e in zip(whole, vocabulary, strict=True)]
@@ -109,14 +110,10 @@ def brute_force(model, text, k, sizes):
 
 
 def _runs(text):
-    import re
-
     return re.findall(r"(?:\[MASK\])+", text)
 
 
 def _replaced(text, word):
-    import re
-
     return re.sub(r"(?:\[MASK\])+", word, text)
 
 
@@ -131,8 +128,8 @@ def test_words_are_those_of_a_search(directory, pieces):
         ):
             np.testing.assert_allclose(scores, [s for s, _, _ in slot], atol=1e-4)
             np.testing.assert_allclose(chances, [p for _, p, _ in slot], atol=1e-5)
-        words = iter([slot[0][2] for slot in wanted])
-        assert answer["filled"] == _replaced(text, lambda _: next(words).removeprefix("##")), text
+        best = iter([slot[0][2].removeprefix("##") for slot in wanted])
+        assert answer["filled"] == _replaced(text, lambda _, best=best: next(best)), text
 
 
 def test_a_text_alone_is_as_among_others(model):
@@ -185,7 +182,7 @@ def test_pseudo_log_likelihood(model):
 
 def test_unknown_signature(model):
     assert message(lambda: model.predict(["a"], signature="likelihood")) == (
-        "signature: the task masked_lm has no 'likelihood'; expected pseudo_log_likelihood"
+        "signature: the task masked_lm has no 'likelihood'; did you mean 'pseudo_log_likelihood'?"
     )
 
 
@@ -365,7 +362,7 @@ def test_spelling():
     [
         ({"count": 0}, "extend: found 0, expected 1 to 62 (max_length less two)"),
         ({"count": 63}, "extend: found 63, expected 1 to 62 (max_length less two)"),
-        ({"order": "gibs"}, "extend_order: unknown 'gibs'; did you mean gibbs?"),
+        ({"order": "gibs"}, "extend_order: unknown 'gibs'; did you mean 'gibbs'?"),
         ({"sweeps": 0}, "sweeps: found 0, expected at least 1"),
         ({"temperature": -1.0}, "temperature: found -1.0, expected 0 or more"),
     ],
