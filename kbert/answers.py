@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kbert.data.batches import by_length
 from kbert.step import step_module
+from kbert.tasks import Task
 
 # rows of ids that are computed at once where a text may have any number of them
 CHUNK = 16
@@ -42,17 +43,43 @@ def answerer(model: Any, call: str = "") -> Answer:
 
     def answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         features = before(fields)
-        inputs = {name: features[name].numpy() for name in model.network_inputs}
-        count = len(inputs[model.network_inputs[0]])
+        names = (*model.network_inputs, *task.kept_by)
+        inputs = {name: features[name].numpy() for name in names}
+        count = len(inputs[names[0]])
         step = CHUNK if task.has_windows(model.options) else max(count, 1)
-        found = [
-            network({name: ids[first : first + step] for name, ids in inputs.items()})
-            for first in range(0, max(count, 1), step)
-        ]
+        found = []
+        for first in range(0, max(count, 1), step):
+            some = {name: x[first : first + step] for name, x in inputs.items()}
+            logits = network({name: some[name] for name in model.network_inputs})
+            found.append(task.kept(logits, some))
         logits = tf.nest.map_structure(lambda *parts: tf.constant(np.concatenate(parts)), *found)
         return after(logits, features)
 
     return answer
+
+
+def logits_of(
+    run: Callable[[dict[str, Any]], Any],
+    task: Task,
+    features: Mapping[str, Any],
+    names: Sequence[str],
+    options: Mapping[str, Any] | None,
+) -> Any:
+    """What `task.decode` takes, of all rows of ids at once or of some at a time.
+
+    Args:
+        run: the network, inputs to logits.
+        task: of the call.
+        features: what its `preprocess` gave.
+        names: of the network's inputs.
+        options: of the model.
+    """
+
+    def some(part: dict[str, Any]) -> Any:
+        return task.kept(run({name: part[name] for name in names}), part)
+
+    given = {name: features[name] for name in (*names, *task.kept_by)}
+    return in_chunks(some, given) if task.has_windows(options) else some(given)
 
 
 def in_chunks(run: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any]) -> Any:
@@ -62,9 +89,9 @@ def in_chunks(run: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any]) -
 
     Args:
         run: features [n, T] -> float32 tensors [n, T, ...] in any structure.
-        inputs: features [W, T].
+        inputs: features [W, ...].
     """
-    spec = {name: tf.TensorSpec([None, None], x.dtype) for name, x in inputs.items()}
+    spec = {name: tf.TensorSpec([None] * len(x.shape), x.dtype) for name, x in inputs.items()}
     one = tf.function(run, autograph=False).get_concrete_function(spec)
     kinds = tf.nest.flatten(one.structured_outputs)
     rows = tf.shape(next(iter(inputs.values())))[0]

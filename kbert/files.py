@@ -252,11 +252,23 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        BadInput: missing file, not UTF-8, not JSON, not an object; names the file and line.
+        BadInput: as `read_json_value`, or it is no object.
+    """
+    value = read_json_value(path)
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: found a JSON {type(value).__name__}, expected an object")
+    return value
+
+
+def read_json_value(path: str | os.PathLike[str]) -> Any:
+    """Any JSON.
+
+    Raises:
+        BadInput: missing file, not UTF-8, not JSON; names the file and line.
     """
     path = pathlib.Path(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
@@ -265,6 +277,3 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise BadInput(f"{path}: line {error.lineno}: not JSON: {error.msg}") from None
     except (ValueError, RecursionError):  # digits or brackets without end
         raise BadInput(f"{path}: not JSON that can be read") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}: found a JSON {type(value).__name__}, expected an object")
-    return value

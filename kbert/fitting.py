@@ -163,11 +163,11 @@ class TextTrainer(keras.Model):
     # helpers ----------------------------------------------------------------------------
 
     def _read(self, x: Any, y: Any) -> tuple[dict[str, list[str]], np.ndarray]:
-        if y is None:
+        if y is None and not self.task.unlabelled:
             raise BadInput("y: missing; give the labels of the texts")
         fields = self.task.given(x, self.columns)
-        values = list(y)
         rows = len(next(iter(fields.values())))
+        values: list[Any] = [None] * rows if y is None else list(y)
         if rows != len(values):
             raise BadInput(f"found {rows} texts and {len(values)} labels, expected as many")
         lines = range(len(values))

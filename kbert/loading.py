@@ -12,7 +12,7 @@ import keras
 
 from kbert import registry
 from kbert.checkpoints import bundle
-from kbert.checkpoints.checkpoint import open_checkpoint
+from kbert.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from kbert.encoder import Encoder
 from kbert.errors import BadInput, nearest
 from kbert.layers import Preprocess
@@ -76,7 +76,13 @@ def load(
             f"{', '.join(registry.names('task'))}"
         )
     chosen: Task = registry.get("task", name)
-    stored = (checkpoint.labels() or chosen.own_labels or None) if name == own_task else None
+    if name == own_task and "task" not in settings:
+        settings = {**settings, **chosen.settings_in(checkpoint.directory)}
+    # a task without a class of its own has no labels in a config
+    named = checkpoint.labels() if chosen.head_kind or not chosen.own_labels else None
+    stored = (named or chosen.own_labels or None) if name == own_task else None
+    if not chosen.new_head:
+        stored = chosen.own_labels  # a config may number labels that the head has not
     if chosen.own_labels and labels is not None and tuple(labels) == chosen.own_labels:
         labels = None
     keeps_head = stored is not None and (
@@ -97,6 +103,9 @@ def load(
         )
     if not chosen.own_labels and (len(set(labels)) != len(labels) or len(labels) < 2):
         raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
+    if not chosen.new_head:
+        _check_head(checkpoint, chosen, allow_missing)
+        keeps_head = True
     config = checkpoint.config.replace(pooler="pooled_output" in chosen.needs)
     tokenizer = checkpoint.tokenizer()
     bundle.check_vocabulary(checkpoint.path, tokenizer, config)
@@ -123,11 +132,28 @@ def load(
         new=lambda weight: weight.startswith(head) and not keeps_head,
         optional=lambda weight: weight.startswith(tuple(allow_missing)),
     )
-    if not keeps_head:
+    if not keeps_head and model.head.weights:
         report.notes.append(f"a new head for {len(labels)} labels: {', '.join(labels)[:80]}")
     model.report, model.source = report, checkpoint.directory
     (log.warning if report.unused or report.missing else log.info)("%s", report)
     return model
+
+
+def _check_head(checkpoint: Checkpoint, task: Task, may_miss: Sequence[str]) -> None:
+    """Raises BadInput if a checkpoint has nothing of the head that a task has to find there."""
+    head = task.head(checkpoint.config, len(task.own_labels), 0)
+    head.build()
+    wanted = [w.path for w in head.weights if not w.path.startswith(tuple(may_miss))]
+    if wanted and not any(map(checkpoint.has, wanted)):
+        family = checkpoint.family
+        kinds = (task.head_kind, *task.also_in)
+        classes = ", ".join(family.architectures[k] for k in kinds if k in family.architectures)
+        listed = ", ".join(checkpoint.architectures())
+        raise BadInput(
+            f"{checkpoint.path}: has no head for {task.name}"
+            f"{f' ({listed})' if listed else ''}, and the task makes no new one; give a "
+            f"checkpoint that was trained with it: {classes}"
+        )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kbert.answers import answerer, in_batches, in_chunks, rows_of
+from kbert.answers import answerer, in_batches, logits_of, rows_of
 from kbert.checkpoints import bundle
 from kbert.encoder import INPUTS, Encoder, asked, over_rows, picked
 from kbert.errors import BadInput, nearest
@@ -69,6 +69,7 @@ class TextModel(TextTrainer):
                 f"max_length: found {max_length}, expected 3 to "
                 f"{config.embedding.max_position_embeddings} (max_position_embeddings)"
             )
+        task = task.bound(options or {})
         names = (*INPUTS, *task.more_inputs)
         ids = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
         head = task.head(config, len(labels), seed)
@@ -80,7 +81,8 @@ class TextModel(TextTrainer):
         self.input_spec = None  # `call` takes more
         self.encoder, self.head, self.task, self.tokenizer = encoder, head, task, tokenizer
         self.labels = tuple(labels)
-        self.text_inputs = tuple(inputs or task.inputs[: len(task.recipe.get("text", (1,)))])
+        served = task.signatures.get("serving_default") or inputs
+        self.text_inputs = tuple(served or task.inputs[: len(task.recipe.get("text", (1,)))])
         self.columns = dict(columns or {})
         self.max_length = max_length
         self.seed = seed
@@ -153,9 +155,7 @@ class TextModel(TextTrainer):
         """String tensors [B] -> answers by output name; `predict` and exports run this."""
         task = self.task.called(call)
         features = self.preprocess(fields, call=call)
-        inputs = {name: features[name] for name in self.network_inputs}
-        windows = task.has_windows(self.options)
-        logits = in_chunks(self.__call__, inputs) if windows else self(inputs)
+        logits = logits_of(self.__call__, task, features, self.network_inputs, self.options)
         return task.decode(logits, self.labels, self.options, features)
 
     def padded(self, fields: Mapping[str, Any], call: str = "") -> dict[str, Any]:
@@ -191,7 +191,7 @@ class TextModel(TextTrainer):
         Raises:
             BadInput: there is no such signature.
         """
-        if signature and signature not in self.task.signatures:
+        if signature and signature not in (*self.task.signatures, self.task.scored):
             raise BadInput(
                 f"signature: the task {self.task.name} has no {signature!r}"
                 f"{nearest(signature, self.task.signatures)}"

@@ -22,7 +22,7 @@ LAYERS = [
     ["step"],
     ["answers", "fitting"],
     ["model"],
-    ["loading", "conversion"],
+    ["loading", "conversion", "generation"],
     ["train", "savedmodel", "analysis"],
     ["pretrain", "serving"],
     ["commands"],

@@ -42,23 +42,32 @@ def read_settings(path: pathlib.Path) -> dict[str, Any]:
 
 
 def task_of(directory: Checkpoint) -> str | None:
-    """The task that the config's `architectures` names, if kbert has it.
+    """The task that further files or the config's `architectures` name, if kbert has it.
 
     Where several tasks share the class, `problem_type` decides; without one, as transformers has
     it: one label is a regression, more are classes of which one holds.
     """
+    for name in registry.names("task"):
+        if registry.get("task", name).recognizes(directory.directory):
+            return name
     foreign = directory.config_json
     listed = directory.architectures()
     found = {
         name: registry.get("task", name).problem_type
         for name in registry.names("task")
-        if _architecture(directory.family, name) in listed
+        if set(_architectures(directory.family, name)) & set(listed)
     }
     kind = foreign.get("problem_type")
     if kind is None:
         one = len(directory.labels() or ()) == 1 or foreign.get("num_labels") == 1
         kind = "regression" if one else "single_label_classification"
     return next((name for name, its in found.items() if its in (None, kind)), None)
+
+
+def _architectures(family: Family, task: str) -> list[str | None]:
+    """The classes of transformers that have a task's head."""
+    more = registry.get("task", task).also_in
+    return [_architecture(family, task), *map(family.architectures.get, more)]
 
 
 def _architecture(family: Family, task: str) -> str | None:
@@ -117,11 +126,12 @@ def write(
         raise BadInput(f"{place}: not empty and no model directory; give a new one")
     config: EncoderConfig = encoder.config
     family: Family = registry.get("family", config.family)
-    architecture = _architecture(family, task) if task else family.architectures["features"]
+    bare = head is None or not head.weights
+    architecture = family.architectures["features"] if bare else _architecture(family, task or "")
     content = Content(
         config,
         {v.path: v for v in (*encoder.weights, *(head.weights if head else ()))},
-        labels,
+        () if bare else labels,
         {
             "architectures": [architecture] if architecture else [],
             "problem_type": registry.get("task", task).problem_type if task else None,
@@ -133,5 +143,7 @@ def write(
         huggingface.FORMAT.write(folder, content)
         if settings:
             write_json(folder / SETTINGS, settings)
+        if task:
+            registry.get("task", task).write_files(folder, config, settings or {}, source)
         if card:
             (folder / "README.md").write_text(card, encoding="utf-8")

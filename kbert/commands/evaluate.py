@@ -113,7 +113,7 @@ def evaluate(
     from kbert.train.progress import Progress
 
     loaded = load(model)
-    if dataset and loaded.task.name != known.task:
+    if dataset and loaded.task.name not in (known.task, *known.others):
         raise BadInput(
             f"--dataset={dataset}: is a {known.task}, the model's task is {loaded.task.name}"
         )
@@ -123,12 +123,14 @@ def evaluate(
     if predictions and type(loaded.task).write_official is Task.write_official:
         raise BadInput(f"--predictions: the task {loaded.task.name} has no official files")
     _flags.check_columns(text, loaded.task.inputs)
-    inputs = loaded.task.inputs[: len(text)] if text else loaded.text_inputs
+    scored = loaded.task.scored
+    usual = loaded.task.called(scored).inputs if scored else loaded.text_inputs
+    inputs = loaded.task.inputs[: len(text)] if text else usual
     columns = {name: loaded.columns.get(name, name) for name in inputs}
     columns.update(zip(inputs, text, strict=False))
     table = loaded.task.table(table)
     fields = loaded.task.texts(table, columns)
-    gold = table.labels(label or loaded.columns.get("label", "label"))
+    gold = loaded.task.gold(table, label or loaded.columns.get("label", "label"))
     targets = loaded.task.targets(gold, loaded.labels, table.where, table.lines)
     loaded.task.check_rows(fields, targets, table.where, table.lines)
     progress = Progress(len(table), "rows")
@@ -136,6 +138,7 @@ def evaluate(
         fields,
         batch_size=batch_size,
         on_batch=lambda done: progress.add(done - progress.done),
+        signature=scored,
     )
     metrics = loaded.task.evaluate(answers, targets, loaded.labels)
     progress.say(f"{len(table):,} rows, {progress.rate:,.0f} rows/s")

@@ -8,6 +8,11 @@ too; an answer whose name is taken is called predicted_NAME. An output .json hol
 of an answer an id where the input has ids, else a list of all answers; one .conll the tags of
 words. Without --input, standard input is read: JSON lines if its first line is an object holding
 an input's name, else a text a line.
+
+kbert predict --model=DIR --task=masked_lm --extend=8 --input=texts.txt
+
+goes on with each text by eight pieces: a pass of the network for each piece, of
+--extend_order=gibbs for each piece and sweep.
 """
 
 from __future__ import annotations
@@ -42,9 +47,34 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
     flags.DEFINE_string(
+        "task", "", "What to open the model as; else as its files say.", flag_values=values
+    )
+    flags.DEFINE_list(
+        "options", [], "Settings of the task, NAME=VALUE, for those stored.", flag_values=values
+    )
+    flags.DEFINE_string(
         "signature", "", "Another call of the task's, such as an export has.", flag_values=values
     )
     _flags.define_batch_size(values)
+    _define_extension(values)
+
+
+def _define_extension(values: flags.FlagValues) -> None:
+    """Flags of `kbert.generation.extend`."""
+    flags.DEFINE_integer(
+        "extend", 0, "Of masked_lm: pieces to add to each text.", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_string(
+        "extend_order", "left_to_right", "Or confident, or gibbs.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "temperature",
+        None,
+        "Of pieces that are drawn; 0 takes the likeliest, the default but of gibbs, where it is 1.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("sweeps", 10, "How often gibbs draws each piece.", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Of pieces that are drawn.", flag_values=values)
 
 
 def run(values: flags.FlagValues) -> int:
@@ -62,7 +92,9 @@ def run(values: flags.FlagValues) -> int:
     from kbert.model import rows_of
     from kbert.train.progress import Progress
 
-    model = load(values.model)
+    model = load(values.model, task=values.task or None)
+    if values.options:
+        model.set_options(model.task.settings_of(values.options))
     task = model.called(values.signature)
     if layout is None:
         table, layout = read_standard_input(task.inputs, model.columns)
@@ -71,14 +103,31 @@ def run(values: flags.FlagValues) -> int:
     fields = choose_columns(view, model, values.text, values.signature)
     table = table if len(view) == len(table) else view
     progress = Progress(len(table), "rows")
-    arrays = model.answers(
-        fields,
-        batch_size=values.batch_size,
-        on_batch=lambda done: progress.add(done - progress.done),
-        signature=values.signature,
-    )
-    rows = task.plain(rows_of(arrays))
-    header = list(rows[0]) if rows else list(arrays)
+
+    def on_batch(done: int) -> None:
+        progress.add(done - progress.done)
+
+    if values.extend:
+        from kbert.generation import COLUMNS, extend
+
+        rows = extend(
+            model,
+            fields["text"],
+            values.extend,
+            order=values.extend_order,
+            temperature=values.temperature,
+            sweeps=values.sweeps,
+            seed=values.seed,
+            batch_size=values.batch_size,
+            on_batch=on_batch,
+        )
+        header = list(COLUMNS)
+    else:
+        arrays = model.answers(
+            fields, batch_size=values.batch_size, on_batch=on_batch, signature=values.signature
+        )
+        rows = task.plain(rows_of(arrays))
+        header = list(rows[0]) if rows else list(arrays)
     kept = [c for c in table.columns if out_layout.keeps_columns or c in out_layout.keeps]
     if kept:
         renamed = {name: free_name(name, kept) for name in header}

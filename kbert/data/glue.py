@@ -35,6 +35,7 @@ class Dataset:
         metrics: the official ones by their names in `evaluate`; the first picks the best epoch.
         rows: of the official train and dev files.
         task: of kbert.
+        others: further tasks of kbert that its rows fit.
         files: part -> name of the official file; `.gz` may stand behind it.
         header: names of the columns of train and dev where the files have no header line.
         skip_short: leave out rows with too few columns, as the official readers do.
@@ -48,6 +49,7 @@ class Dataset:
     metrics: tuple[str, ...]
     rows: tuple[int, int]
     task: str = "classification"
+    others: tuple[str, ...] = ()
     files: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
     )
@@ -76,7 +78,14 @@ DATASETS: Mapping[str, Dataset] = {
         "MRPC", ("#1 String", "#2 String"), "Quality", _BINARY, ("f1", "accuracy"), (3668, 408)
     ),
     "stsb": Dataset(
-        "STS-B", _PAIR, "score", (), ("pearson", "spearman"), (5749, 1500), task="regression"
+        "STS-B",
+        _PAIR,
+        "score",
+        (),
+        ("pearson", "spearman"),
+        (5749, 1500),
+        task="regression",
+        others=("embedding",),
     ),
     "qqp": Dataset(
         "QQP",

@@ -90,8 +90,15 @@ class MaskedLM(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, x: Any, word_table: Any, training: bool | None = None) -> Any:
-        """x [..., D], word_table [V, D] -> logits [..., V] float32."""
+    def call(
+        self, x: Any, word_table: Any, positions: Any = None, training: bool | None = None
+    ) -> Any:
+        """x [..., D], word_table [V, D] -> logits [..., V] float32.
+
+        With positions [B, P] int32, of x [B, T, D] those P vectors alone: logits [B, P, V].
+        """
+        if positions is not None:
+            x = ops.take_along_axis(x, positions[:, :, None], axis=1)
         x = self.norm(self.act(self.dense(x)))
         table = ops.transpose(ops.cast(word_table, x.dtype))
         return ops.cast(ops.matmul(x, table), "float32") + ops.cast(self.bias, "float32")

@@ -12,7 +12,6 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2 as constants_of,
 )
 
-from kbert.answers import in_chunks
 from kbert.encoder import Encoder, asked, features_of, picked
 from kbert.errors import BadInput
 from kbert.layers.attention import SelfAttention
@@ -204,12 +203,9 @@ class Network:
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
         return self._call({name: features[name] for name in self._inputs})
 
-    def logits(self, features: Mapping[str, Any], windows: bool = False) -> Any:
-        """The logits alone; `windows` computes some rows at a time."""
-        inputs = {name: features[name] for name in self._inputs}
-        if not windows:
-            return self._call(inputs)["logits"]
-        return in_chunks(lambda some: self._call(some)["logits"], inputs)
+    def logits(self, features: Mapping[str, Any]) -> Any:
+        """The logits alone."""
+        return self(features)["logits"]
 
 
 def _packed(encoder: Encoder) -> dict[str, tuple[Any, Packed]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kbert.answers import logits_of
 from kbert.errors import BadInput
 from kbert.model import TextModel
 from kbert.savedmodel.rewrite import Network
@@ -52,7 +53,7 @@ class Served:
         def answers(fields: Mapping[str, Any], call: str = DEFAULT) -> dict[str, Any]:
             features = model.preprocess(fields, call=call)
             task = model.task.called(call)
-            logits = network.logits(features, task.has_windows(model.options))
+            logits = logits_of(network.logits, task, features, model.network_inputs, model.options)
             return task.decode(logits, model.labels, model.options, features)
 
         # the names of the arguments become the names of the served inputs

@@ -31,6 +31,7 @@ TEXTS = (
     "hour if the path is dry; after rain, take the road.",
     "no",
     "It cost 12.50 (not 1,250) on 3/4/2021.",
+    "What a [MASK] to see you, [MASK]!",
 )
 # as long as a text gets before it is cut, for all but the longest of models
 _WORDS = 120

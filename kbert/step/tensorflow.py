@@ -26,7 +26,8 @@ def train_step(
         features: [B, T] int32 by name.
         targets: [B, ...].
         weights: [B] float32, what each row counts.
-        parts: how many pieces the batch is computed in, one after the other; divides B.
+        parts: how many pieces the batch is computed in, one after the other; divides B. A loss
+            that looks across rows then sees those of its piece, of this replica, alone.
 
     Returns:
         (mean loss of the whole batch, logits of this replica; None if there are parts).
@@ -41,7 +42,7 @@ def train_step(
         return total / size, None
     with tf.GradientTape() as tape:
         logits = model(features, training=True)
-        total, count = model.task.loss(logits, targets, weights)
+        total, count = _loss(model.task, logits, targets, weights)
         size = tf.maximum(sum_over_replicas([tf.stop_gradient(count)])[0], 1e-9)
         loss = total / size
     gradients = tape.gradient(loss, values)
@@ -53,6 +54,26 @@ def train_step(
         ]
     model.optimizer.apply(gradients, variables)
     return sum_over_replicas([loss])[0], logits
+
+
+def _loss(task: Any, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
+    """The task's (sum, count) of this replica's rows.
+
+    Of a task that looks across rows it is this replica's equal share of what the rows of all
+    replicas have together: so the sums over replicas are those of one device.
+    """
+    context = tf.distribute.get_replica_context()
+    if not task.across or context is None or context.num_replicas_in_sync == 1:
+        return task.loss(logits, targets, weights)
+    replicas = context.num_replicas_in_sync
+
+    def every(x: Any) -> Any:
+        # gathering forgets what is known of the shape
+        rows = None if x.shape[0] is None else replicas * x.shape[0]
+        return tf.ensure_shape(context.all_gather(x, axis=0), [rows, *x.shape[1:]])
+
+    total, count = task.loss(every(logits), every(targets), every(weights))
+    return total / replicas, count / replicas
 
 
 def _in_parts(
@@ -119,7 +140,7 @@ def test_step(
 ) -> tuple[Any, Any]:
     """(mean loss of this replica's batch, logits), without dropout and without an update."""
     logits = model(features, training=False)
-    total, count = model.task.loss(logits, targets, weights)
+    total, count = _loss(model.task, logits, targets, weights)
     return total / tf.maximum(count, 1e-9), logits
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import os
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from kbert.errors import BadInput, nearest
 from kbert.facade import call_as
 
 Tensors = dict[str, Any]
+
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 Answer = Callable[[Mapping[str, Sequence[Any]], Any], dict[str, np.ndarray]]
 
 
@@ -50,6 +53,9 @@ class Task(abc.ABC):
             network (`attention_mask`, one of `more_inputs`).
         more_inputs: names of what the network takes beside the encoder's inputs, [B, n] int32.
         best: the metric of `evaluate` that picks the best model.
+        kept_by: names of further features [R, ...], a row for each row of ids, that `kept` takes.
+        new_head: whether a model may be given a new head; else a checkpoint has to have one.
+        also_in: further keys of a family's `architectures` that have the task's head.
         recipe: recipe fields -> value where this task differs from the defaults.
         head_kind: which of a family's `architectures` and head names the head is stored as.
         problem_type: of a Hugging Face config, where several tasks share that head.
@@ -62,6 +68,11 @@ class Task(abc.ABC):
         windows: whether a text may have several rows of ids, which are then computed some at a
             time.
         reads_all: whether the windows hold all of a text, however long it is.
+        scored: the call, of those that `called` knows, whose answers `evaluate` and what else
+            compares answers with targets are given; "" is what all have.
+        unlabelled: whether rows may come without labels; their values are then None.
+        across: whether a row's loss follows from other rows too, so that all rows of a step, of
+            all replicas, have to be there.
         signatures: further calls of an export, by name; of each the names of its inputs, which
             the `preprocess` of `called` takes, and how many dimensions of strings they have, or
             "float32" for a number a row.
@@ -72,6 +83,9 @@ class Task(abc.ABC):
     needs: tuple[str, ...]
     best: str
     more_inputs: tuple[str, ...] = ()
+    kept_by: tuple[str, ...] = ()
+    new_head: bool = True
+    also_in: tuple[str, ...] = ()
     recipe: Mapping[str, Any] = {}
     head_kind: str = ""
     problem_type: str | None = None
@@ -82,7 +96,18 @@ class Task(abc.ABC):
     settings: Mapping[str, Any] = {}
     windows: bool = False
     reads_all: bool = False
+    scored: str = ""
+    unlabelled: bool = False
+    across: bool = False
     signatures: Mapping[str, Mapping[str, int | str]] = {}
+
+    def bound(self, options: Mapping[str, Any]) -> Task:
+        """The task with settings that more than `preprocess` and `decode` follow from.
+
+        Raises:
+            BadInput: a setting that the task cannot have.
+        """
+        return self
 
     def table(self, table: Table) -> Table:
         """A table as it was read, with what the task knows of other data sets' columns.
@@ -99,6 +124,12 @@ class Task(abc.ABC):
             BadInput: no such column, or a value that is no string; names the line.
         """
         return {name: table.texts(column) for name, column in columns.items()}
+
+    def gold(self, table: Table, column: str) -> list[Any]:
+        """The column of labels as the file has it; None for each row if there may be none."""
+        if self.unlabelled and column not in table.columns:
+            return [None] * len(table)
+        return table.labels(column)
 
     def given(self, x: Any, columns: Mapping[str, str]) -> dict[str, list[str]]:
         """The same from what a caller has, as `kbert.data.fields.fields_of` takes it."""
@@ -254,6 +285,31 @@ class Task(abc.ABC):
         """
         raise BadInput(f"--predictions: the task {self.name} has no official files")
 
+    def recognizes(self, directory: pathlib.Path) -> bool:
+        """Whether a directory without `kbert.json` is of this task by further files in it."""
+        return False
+
+    def settings_in(self, directory: pathlib.Path) -> dict[str, Any]:
+        """What such files say, under the keys of `kbert.json`.
+
+        Raises:
+            BadInput: what kbert has not; names the file.
+        """
+        return {}
+
+    def write_files(
+        self,
+        folder: pathlib.Path,
+        config: EncoderConfig,
+        settings: Mapping[str, Any],
+        source: pathlib.Path | None,
+    ) -> None:
+        """Writes such files into a model directory; `settings` as `kbert.json` has them.
+
+        `source`: the directory that the model was read from.
+        """
+        return
+
     def called(self, signature: str) -> Task:
         """The task that answers one of `signatures`: its preprocess and decode, the same head."""
         return self
@@ -261,6 +317,10 @@ class Task(abc.ABC):
     def has_windows(self, options: Mapping[str, Any] | None) -> bool:
         """Whether a text may have several rows of ids with these options; see `windows`."""
         return self.windows
+
+    def kept(self, logits: Any, features: Mapping[str, Any]) -> Any:
+        """What `decode` needs of the logits of some rows of ids; the rest is dropped at once."""
+        return logits
 
     def joined(
         self, logits: Any, inputs: Mapping[str, Any], options: Mapping[str, Any] | None
@@ -290,8 +350,8 @@ class Task(abc.ABC):
                 )
             kind = type(self.settings[name])
             try:
-                found[name] = kind(text)
-            except ValueError:
+                found[name] = kind(text) if kind is not bool else _BOOLEANS[text.lower()]
+            except (ValueError, KeyError):
                 raise BadInput(
                     f"--options: {name}: found {text!r}, expected {kind.__name__}"
                 ) from None

@@ -58,7 +58,8 @@ class Best:
         task, targets = self.model.task, self.dev.targets
         rows = list(task.metric_rows(targets))
         some = {name: [values[row] for row in rows] for name, values in self.dev.fields.items()}
-        known = task.evaluate(self.model.answers(some), targets[rows], self.model.labels)
+        answers = self.model.answers(some, signature=task.scored)
+        known = task.evaluate(answers, targets[rows], self.model.labels)
         if self.name not in known:
             raise BadInput(f"--metric: unknown {self.name!r}{nearest(self.name, known)}")
 
@@ -103,7 +104,8 @@ class Best:
             # the best epoch was before this process began
             from kbert.loading import load
 
-            answers = load(place).answers(self.dev.fields)
+            task = self.model.task
+            answers = load(place).answers(self.dev.fields, signature=task.scored)
         write_report(
             self.output / "report",
             history=history,

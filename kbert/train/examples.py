@@ -61,6 +61,7 @@ def read(recipe: Recipe) -> tuple[dict[str, Examples], tuple[str, ...], list[str
     from kbert.train.loop import Examples
 
     task = registry.get("task", recipe.model.task)
+    task = task.bound(task.settings_of(recipe.model.options))
     names = recipe.data.text
     if not 1 <= len(names) <= len(task.inputs):
         raise UsageError(f"--text: found {len(names)} columns, expected 1 to {len(task.inputs)}")
@@ -74,7 +75,7 @@ def read(recipe: Recipe) -> tuple[dict[str, Examples], tuple[str, ...], list[str
             continue
         table = task.table(table)
         stop = most if part == "train" else None
-        given = table.labels(recipe.data.label)[:stop]
+        given = task.gold(table, recipe.data.label)[:stop]
         if part == "train" and not labels:
             task.check_labels(given, table.where, table.lines)
             labels = task.labels_of(given)

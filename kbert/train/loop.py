@@ -104,6 +104,8 @@ def _examples(model: TextModel, value: Any) -> Examples:
     texts, labels = value
     fields = model.task.given(texts, model.columns)
     count = len(next(iter(fields.values())))
+    if labels is None and model.task.unlabelled:
+        labels = [None] * count
     if count != len(labels):
         raise BadInput(f"found {count} texts and {len(labels)} labels, expected as many")
     lines = range(1, len(labels) + 1)
@@ -331,7 +333,9 @@ def evaluate(
     With `tune` the task first chooses the settings of its decoding on these rows; the model keeps
     them.
     """
-    answers = model.answers(rows.fields, batch_size=batch_size, on_batch=on_batch)
+    answers = model.answers(
+        rows.fields, batch_size=batch_size, on_batch=on_batch, signature=model.task.scored
+    )
     options = model.task.tune(answers, rows.targets, model.labels) if tune else {}
     if options:
         model.set_options(options)

@@ -67,6 +67,14 @@ EXAMPLES = {
         },
         [2, 0, "1", 0],
     ),
+    "masked_lm": (
+        {"text": ["good [MASK]", "[MASK] days [MASK]", "[MASK]", "bad [MASK][MASK] night"]},
+        ["day", "bad night", "good", "days"],
+    ),
+    "embedding": (
+        {**TEXTS, "text_pair": ["good days", "good", "bad", "bad night"]},
+        [0.9, "-0.25", 0, "1e-1"],
+    ),
     "multi_label": (TEXTS, ["joy|light", "", ["gloom", "joy"], "gloom"]),
 }
 DEFAULT = (TEXTS, ["yes", "no", "yes", "no"])
@@ -220,7 +228,8 @@ class Tiny:
         self.head = self.task.head(self.config, len(self.labels), 0)
         self.head.build()
         self.tokenizer = WordPieceTokenizer(VOCABULARY)
-        self.features = self.task.preprocess(self.tokenizer, self.fields, 16)
+        self.asked = self.task.called(self.task.scored)
+        self.features = self.asked.preprocess(self.tokenizer, self.fields, 16)
         rows = self.task.rows(self.tokenizer, fields, self.targets, 16)
         made = {
             key: tf.constant(v if isinstance(v, np.ndarray) else list(v))
@@ -242,13 +251,13 @@ class Tiny:
 
     def decode(self, logits, options=None, features=None):
         features = self.features if features is None else features
-        return self.task.decode(logits, self.labels, options, features)
+        return self.asked.decode(logits, self.labels, options, features)
 
     def of_row(self, row):
         """Features of one row alone; `row` may be a slice."""
         chosen = row if isinstance(row, slice) else slice(row, row + 1)
         fields = {key: value[chosen] for key, value in self.fields.items()}
-        return self.task.preprocess(self.tokenizer, fields, 16)
+        return self.asked.preprocess(self.tokenizer, fields, 16)
 
 
 def task_is_described(name: str) -> None:
@@ -275,11 +284,13 @@ def targets_are_found(name: str) -> None:
 def preprocess_makes_features(name: str) -> None:
     """int32 [B, T] under the encoder's names, no longer than asked, rows apart from each other."""
     run = Tiny(name)
-    assert run.task.windows or set(run.features) <= {*INPUTS, *run.task.more_inputs}
+    known = {*INPUTS, *run.task.more_inputs}
+    assert run.task.windows or run.task.more_inputs or set(run.features) <= known
     for value in (run.features[name] for name in INPUTS if name in run.features):
         assert value.dtype == tf.int32
-        assert value.shape[0] == run.rows or (run.task.windows and value.shape[0] > run.rows)
-    short = run.task.preprocess(run.tokenizer, run.fields, 5)
+        several = run.task.windows or run.task.scored
+        assert value.shape[0] == run.rows or (several and value.shape[0] > run.rows)
+    short = run.asked.preprocess(run.tokenizer, run.fields, 5)
     assert short["input_ids"].shape[1] <= 5
     mask = run.features["attention_mask"].numpy()
     among = run.features["input_ids"].numpy()
@@ -329,7 +340,7 @@ def loss_can_be_learned(name: str) -> None:
         for variable, gradient in zip(variables, gradients, strict=True):
             if gradient is not None:
                 variable.assign_sub(0.05 * tf.convert_to_tensor(gradient))
-        head = gradients[-len(run.head.trainable_variables) :]
+        head = gradients[len(run.encoder.trainable_variables) :]
         # a bias moves all choices alike
         for gradient in head[:1] if name == "multiple_choice" else head:
             assert np.abs(gradient.numpy()).max() > 0
@@ -416,12 +427,13 @@ def rows_do_not_touch(name: str) -> None:
     mask = run.features["attention_mask"].numpy()
     for row in range(run.rows):
         length = int(mask[row].sum())
-        features = {name: run.features[name] for name in INPUTS if name in run.features}
+        names = (*INPUTS, *run.task.more_inputs)
+        features = {name: run.features[name] for name in names if name in run.features}
         one = {key: value[row : row + 1, :length] for key, value in features.items()}
         for alone, among in zip(tf.nest.flatten(run.logits(one)), together, strict=True):
             expected = among[row].numpy()
-            if run.task.needs == ("sequence_output",) and expected.ndim:
-                expected = expected[:length]
+            if "sequence_output" in run.task.needs and expected.ndim:
+                expected = expected[: len(alone[0])]
             assert np.abs(alone[0].numpy() - expected).max() <= 1e-5
 
 

@@ -154,8 +154,8 @@ class Worker:
         scores = np.array([answer["scores"] for answer in model.predict(texts)])
         self.leave(f"{name}-model", model, scores=scores, logits=model.predict_logits(texts))
 
-    def task(self, name):
-        """`kbert.train` of the task of that name on the examples of the conformance checks."""
+    def task(self, name, of="", **options):
+        """`kbert.train` of the task `of`, or of that name, on the conformance checks' examples."""
         import kbert
         from kbert import registry
         from kbert.train import loop
@@ -163,18 +163,21 @@ class Worker:
         sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "conformance"))
         from conformance_checks import DEFAULT, EXAMPLES
 
-        fields, column = EXAMPLES.get(name, DEFAULT)
+        of = of or name
+        fields, column = EXAMPLES.get(of, DEFAULT)
         fields = {key: list(values) * 4 for key, values in fields.items()}
         column = list(column) * 4
-        task = registry.get("task", name)
+        task = registry.get("task", of)
         with self.strategy.scope():
             model = kbert.load(
                 self.source,
-                task=name,
+                task=of,
                 labels=task.labels_of(column),
                 inputs=list(fields),
                 max_length=12,
                 seed=3,
+                options=options,
+                allow_missing=() if task.new_head else [f"{task.head_kind}/"],
             )
         generator = np.random.default_rng(7)  # TensorFlow and JAX draw other weights
         for weight in model.head.weights:
@@ -182,7 +185,8 @@ class Worker:
         recipe = kbert.Recipe.of(**{**RECIPE, "epochs": 3})
         history = loop.train(model, {"train": (fields, column)}, recipe).history
         given = task.given(fields, {})
-        found = {f"answer:{key}": value for key, value in model.answers(given).items()}
+        answers = model.answers(given, signature=model.task.scored)
+        found = {f"answer:{key}": value for key, value in answers.items()}
         for key, value in found.items():
             if value.dtype == object:
                 found[key] = np.array(value.tolist(), np.bytes_)

@@ -8,8 +8,10 @@ from replicas import apart, distance, read
 from kbert import catalog
 
 pytestmark = pytest.mark.slow
-TASKS = catalog.tasks()
-CASES = [["task", name, {}] for name in TASKS]
+CASES = [["task", name, {}] for name in catalog.tasks()]
+# a loss in which each row looks at those of all devices
+CASES.append(["task", "in_batch", {"of": "embedding", "loss": "in_batch"}])
+TASKS = [name for _, name, _ in CASES]
 
 
 @pytest.fixture(scope="module")
