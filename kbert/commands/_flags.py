@@ -39,6 +39,18 @@ def check_columns(text: Sequence[str], inputs: Sequence[str]) -> None:
         )
 
 
+def column_of(model: Any, table: Any, name: str) -> str:
+    """What a table calls an input, or the label: as the training data did, which fills no columns
+    in where a script trained the model; else as the task's data do, else by its own name."""
+    if name in model.columns:
+        return model.columns[name]
+    recipe = model.task.recipe
+    usual = dict(zip(model.task.inputs, recipe.get("text", ()), strict=False))
+    usual["label"] = recipe.get("label", "label")
+    column = usual.get(name, name)
+    return name if column not in table.columns and name in table.columns else column
+
+
 def define_recipe(values: flags.FlagValues) -> None:
     """A flag for every field of a recipe."""
     for _, name, field in fields():

@@ -126,11 +126,11 @@ def evaluate(
     scored = loaded.task.scored
     usual = loaded.task.called(scored).inputs if scored else loaded.text_inputs
     inputs = loaded.task.inputs[: len(text)] if text else usual
-    columns = {name: loaded.columns.get(name, name) for name in inputs}
+    columns = {name: _flags.column_of(loaded, table, name) for name in inputs}
     columns.update(zip(inputs, text, strict=False))
     table = loaded.task.table(table)
     fields = loaded.task.texts(table, columns)
-    gold = loaded.task.gold(table, label or loaded.columns.get("label", "label"))
+    gold = loaded.task.gold(table, label or _flags.column_of(loaded, table, "label"))
     targets = loaded.task.targets(gold, loaded.labels, table.where, table.lines)
     loaded.task.check_rows(fields, targets, table.where, table.lines)
     progress = Progress(len(table), "rows")

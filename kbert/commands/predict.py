@@ -174,7 +174,7 @@ def choose_columns(
     inputs = task.inputs[: len(text)] if text else own
     columns = {}
     for i, name in enumerate(inputs):
-        trained = model.columns.get(name, name)
+        trained = _flags.column_of(model, table, name)
         column = text[i] if text else trained if trained in table.columns else name
         if column not in table.columns and not text:
             column = trained

@@ -99,6 +99,27 @@ def test_evaluate(run_kbert, trained):
     assert json.loads(done.lines[-1]) == {"precision": 1, "recall": 1, "f1": 1, "examples": 20}
 
 
+def test_a_model_that_a_script_trained(run_kbert, trained, tmp_path):
+    """It knows no columns; those of the task's data are looked for, then those of its inputs."""
+    folder, _ = trained
+    model = kbert.load(folder / "run" / "model")
+    model.columns = {}
+    model.save(tmp_path / "model")
+    flag, out = f"--model={tmp_path}/model", tmp_path / "tagged.conll"
+    done = run_kbert("evaluate", flag, f"--data={folder}/dev.conll")
+    assert done.code == 0, done.err
+    assert json.loads(done.lines[-1]) == {"precision": 1, "recall": 1, "f1": 1, "examples": 20}
+    done = run_kbert("predict", flag, f"--input={folder}/dev.conll", f"--output={out}")
+    assert done.code == 0, done.err
+    assert len(read_table(out)) == 20
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "the library"}\n')
+    done = run_kbert("predict", flag, f"--input={texts}")
+    assert json.loads(done.out)["entities"][0]["text"] == "library"
+    done = run_kbert("evaluate", flag, f"--data={texts}")
+    assert done.err.splitlines()[-1] == f"kbert: error: {texts}: no column 'tags'; known: 'text'"
+
+
 def test_evaluate_on_texts(run_kbert, trained, tmp_path):
     """Spans of characters: two of three entities found, and one that is none."""
     rows = [
