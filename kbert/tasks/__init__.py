@@ -322,10 +322,20 @@ class Task(abc.ABC):
         """What `decode` needs of the logits of some rows of ids; the rest is dropped at once."""
         return logits
 
+    def longest(self, max_length: int, options: Mapping[str, Any] | None) -> int:
+        """The most tokens that a row of a training keeps; what is longer is cut."""
+        return max_length
+
     def joined(
         self, logits: Any, inputs: Mapping[str, Any], options: Mapping[str, Any] | None
     ) -> Any:
         """Logits [B, C, ...] of C rows of ids each, as `loss` takes them; in `keras.ops`."""
+        return logits
+
+    def of_texts(
+        self, logits: Any, options: Mapping[str, Any] | None, features: Mapping[str, Any] | None
+    ) -> Any:
+        """Logits [W, ...] of rows of ids as those of texts, if a text has one; for `decode`."""
         return logits
 
     def own(self, options: Mapping[str, Any] | None) -> dict[str, Any]:

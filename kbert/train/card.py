@@ -213,8 +213,11 @@ def _use(model: Any) -> list[str]:
 
 def _limits(model: Any, train_rows: int, dev_rows: int, cut_share: float | None) -> list[str]:
     share = "" if cut_share is None else f" ({cut_share:.1%} of the training rows were)"
+    few = (
+        f" In training, {cut_share:.1%} of the rows were longer than is read." if cut_share else ""
+    )
     lines = [
-        f"- Texts longer than {model.max_length} tokens are read in windows of that length."
+        f"- Texts longer than {model.max_length} tokens are read in windows of that length.{few}"
         if model.task.reads_all
         else f"- Texts longer than {model.max_length} tokens are cut{share}; what stands behind is "
         "not read.",
