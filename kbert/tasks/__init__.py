@@ -310,6 +310,11 @@ class Task(abc.ABC):
         """
         return
 
+    @property
+    def costly(self) -> tuple[str, ...]:
+        """Those of `signatures` that take many rows of ids for a text of many tokens."""
+        return tuple(name for name in self.signatures if self.called(name).kept_by)
+
     def called(self, signature: str) -> Task:
         """The task that answers one of `signatures`: its preprocess and decode, the same head."""
         return self
