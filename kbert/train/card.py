@@ -205,6 +205,14 @@ def _use(model: Any) -> list[str]:
             "```",
             "",
         ]
+    if tag == "sentence-similarity":
+        lines += [
+            "```python",
+            "from sentence_transformers import SentenceTransformer",
+            f'SentenceTransformer("this directory").encode({json.dumps([example])})',
+            "```",
+            "",
+        ]
     if model.options:
         lines += ["kbert's answers also follow these settings, which transformers does not know:"]
         lines += ["", "```json", json.dumps(model.options, indent=2, ensure_ascii=False), "```", ""]
