@@ -12,12 +12,14 @@ from bad_input import (
     models,
     outputs,
     running,
+    vectors,
 )
 from bad_input.place import Case, Place, Running
 
 GROUPS = {
     "Files of rows": files_of_rows.CASES,
     "Labels and data sets": labels.CASES,
+    "Sentence vectors": vectors.CASES,
     "Model directories": models.CASES,
     "Models of the Hub": hub.CASES,
     "Other checkpoints and conversions": formats.CASES,
