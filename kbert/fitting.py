@@ -109,7 +109,7 @@ class TextTrainer(keras.Model):
             rows = self.rows(*self._read(x, y))
             given = steps_per_epoch(len(rows), batch_size)
             count = given
-            cut = np.minimum(rows.lengths, self.max_length)
+            cut = np.minimum(rows.lengths, self.longest)
             data = training_batches(
                 rows.fields,
                 rows.targets,

@@ -106,6 +106,11 @@ class TextModel(TextTrainer):
         """Whether a text may have several rows of ids."""
         return self.task.has_windows(self.options)
 
+    @property
+    def longest(self) -> int:
+        """The most tokens of a row that a training reads."""
+        return self.task.longest(self.max_length, self.options)
+
     def preprocess(
         self,
         fields: Mapping[str, Any],
@@ -219,7 +224,7 @@ class TextModel(TextTrainer):
     def predict_logits(self, x: Any, *, batch_size: int = 32) -> np.ndarray:
         """Logits [R, K] float32 for raw text."""
         fields = self.task.given(x, self.columns)
-        if self.windows:
+        if self.task.windows:
             raise BadInput(f"predict_logits: {self.task.name} has none of a whole row")
         answers = self.answers(fields, batch_size=batch_size)
         return answers["scores"] if "scores" in answers else answers["score"][:, None]

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 
-def grpc_answers_as(server, name, inputs, expected, atol):
+def grpc_answers_as(server, name, inputs, expected, atol, signature=""):
     """Asks `Predict`; every output is there and equal, floats within `atol`.
 
     Args:
@@ -14,9 +14,11 @@ def grpc_answers_as(server, name, inputs, expected, atol):
         name: of the model.
         inputs: input name -> strings, in lists of lists too.
         expected: output name -> array.
+        signature: which one; "" is `serving_default`.
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
+    request.model_spec.signature_name = signature
     for key, values in inputs.items():
         request.inputs[key].CopyFrom(tf.make_tensor_proto(values, tf.string))
     with grpc.insecure_channel(server.address) as channel:

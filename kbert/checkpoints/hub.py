@@ -29,6 +29,8 @@ log = logging.getLogger("kbert")
 
 # what kbert writes beside the files of a Hugging Face directory
 _SETTINGS, _HEAD = "kbert.json", re.compile(r"heads/[\w-][\w.-]*\.safetensors")
+# what sentence-transformers does
+_POOLED = re.compile(r"modules\.json|(config_)?sentence_\w+\.json|\d+_Pooling/config\.json")
 _NAME = re.compile(r"([\w-][\w.-]*(?:/[\w-][\w.-]*)?)(?:@(\w[\w./-]*))?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAIN = "main"
@@ -195,7 +197,8 @@ def _download(wanted: HubName, *, weights: bool) -> pathlib.Path:
     # by the revision's own name, so that the cache knows the commit behind it
     folder = get(CONFIG, wanted.revision).parent
     # the vocabulary after what says how to use it, and weights last: what is whole tells by these
-    names = [name for name in (_SETTINGS, *reversed(TOKENIZER_FILES)) if name in listed]
+    names = [name for name in listed if _POOLED.fullmatch(name)]
+    names += [name for name in (_SETTINGS, *reversed(TOKENIZER_FILES)) if name in listed]
     if weights and first is not None:
         names += [name for name in listed if _HEAD.fullmatch(name)] + [first]
     for name in names:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kbert.errors import BadInput, nearest
+from kbert.errors import BadInput
 from kbert.files import read_json, read_json_value, write_json
 
 MODULES, POOLING = "modules.json", "1_Pooling"
@@ -144,7 +144,8 @@ def _pooling(file: pathlib.Path, poolings: Sequence[str]) -> str:
     if len(modes) != 1:
         raise BadInput(f"{file}: found the poolings {', '.join(map(str, modes))}, expected one")
     if modes[0] not in poolings:
-        raise BadInput(f"{file}: unknown pooling {modes[0]!r}{nearest(str(modes[0]), poolings)}")
+        known = ", ".join(poolings)
+        raise BadInput(f"{file}: found the pooling {modes[0]!r}, kbert has {known} only")
     return modes[0]
 
 

@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from kbert.train.recipe import Recipe
 
 
+# flags that are short for --options=NAME=VALUE
+_SETTINGS = {
+    "context": "Of token_classification: read a sentence alone (sentence), or with those around it "
+    "(document).",
+    "long_text": "Of a text or a pair longer than --max_length: read its beginning (cut), or all "
+    "of it (windows).",
+    "window_join": "What joins the logits of windows: mean or max.",
+    "max_windows": "Windows of a text that a training reads at most.",
+}
+
+
 def define_flags(values: flags.FlagValues) -> None:
     _flags.define_recipe(values)
-    flags.DEFINE_string(
-        "context",
-        "",
-        "Of token_classification: read a sentence alone (sentence), or with those around it "
-        "(document). Short for --options=context=...",
-        flag_values=values,
-    )
+    for name, about in _SETTINGS.items():
+        flags.DEFINE_string(name, "", f"{about} Short for --options={name}=...", flag_values=values)
 
 
 def run(values: flags.FlagValues) -> int:
@@ -45,14 +51,24 @@ def run(values: flags.FlagValues) -> int:
     # flags.txt alone says all of the run
     recipe = apply(_flags.recipe_of(values), {name for name in values if values[name].present})
     recipe = recipe.replace(model=hub.pin(recipe.model.model))
-    if values.context:
-        if "context" not in registry.get("task", recipe.model.task).settings:
-            raise BadInput(f"--context: the task {recipe.model.task} takes none")
-        recipe = recipe.replace(options=(*recipe.model.options, f"context={values.context}"))
+    recipe = recipe.replace(options=(*recipe.model.options, *_short(values, recipe)))
     output = pathlib.Path(recipe.run.output)
     check_output(output, recipe)
     print(json.dumps(finetune(recipe)))
     return 0
+
+
+def _short(values: flags.FlagValues, recipe: Recipe) -> list[str]:
+    """What the flags of `_SETTINGS` are short for, less what a flagfile has said already."""
+    task = registry.get("task", recipe.model.task)
+    found = []
+    for name in _SETTINGS:
+        if not values[name].value:
+            continue
+        if name not in task.settings:
+            raise BadInput(f"--{name}: the task {task.name} takes none")
+        found.append(f"{name}={values[name].value}")
+    return [pair for pair in found if pair not in recipe.model.options]
 
 
 def finetune(recipe: Recipe) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from kbert import registry
 from kbert.errors import BadInput, nearest
 from kbert.files import write_whole
 
+# how names of `kbert.data.tfds` begin
+_TFDS = "tfds:"
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -111,6 +114,8 @@ def format_of(path: str | os.PathLike[str], name: str | None = None) -> Format:
         if name not in registry.names("reader"):
             raise BadInput(f"unknown format {name!r}{nearest(name, registry.names('reader'))}")
         return registry.get("reader", name)
+    if str(path).startswith(_TFDS):
+        return registry.get("reader", "jsonl")
     names = pathlib.Path(path).name.removesuffix(".gz")
     formats = {f.suffix: f for f in (registry.get("reader", n) for n in registry.names("reader"))}
     suffix = pathlib.Path(names).suffix
@@ -122,13 +127,17 @@ def format_of(path: str | os.PathLike[str], name: str | None = None) -> Format:
 
 
 def read_table(path: str | os.PathLike[str], format_name: str | None = None) -> Table:
-    """Reads a whole file; `-` is standard input, `.gz` is unpacked.
+    """Reads a whole file; `-` is standard input, `.gz` is unpacked; see `kbert.data.tfds` too.
 
     Raises:
         BadInput: missing or empty file, bytes that are not UTF-8, a row that does not fit; the
             message has the file and, where there is one, the line.
     """
     where = "standard input" if str(path) == "-" else str(path)
+    if str(path).startswith(_TFDS):
+        from kbert.data import tfds  # which makes a `Table`
+
+        return tfds.read(str(path))
     if str(path) == "-" and not format_name:
         raise BadInput("standard input: say its format by --format")
     raw = file_bytes(path)

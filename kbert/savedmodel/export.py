@@ -125,7 +125,8 @@ def _write(model: TextModel, variant: str, folder: pathlib.Path) -> None:
         "largest_difference": differences,
     }
     write_json(folder / "kbert.json", settings)
-    warmup.write(folder, list(served.signatures), model.text_inputs, model.task.signatures)
+    task = model.task
+    warmup.write(folder, list(served.signatures), model.text_inputs, task.signatures, task.costly)
     # the check loads it all once more: a graph of constants takes gigabytes each time
     del served
     give_back()

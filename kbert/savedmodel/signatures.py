@@ -107,7 +107,7 @@ class Trainable(Served):
                 return found
             # a row of ids is no row that was asked; of some tasks the scores are
             answers = model.task.decode(found, model.labels, model.options, features)
-            return answers.get("scores", found)
+            return answers.get("scores", model.task.of_texts(found, model.options, features))
 
         if len(names) == 1:
 

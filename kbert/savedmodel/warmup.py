@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,11 @@ def samples(names: Sequence[str]) -> dict[str, list[str]]:
     return {name: texts[i:] + texts[:i] for i, name in enumerate(names)}
 
 
-def batches(names: Sequence[str]) -> Iterator[dict[str, list[str]]]:
-    """Every batch size with short texts and with long ones."""
+def batches(names: Sequence[str], single: bool = False) -> Iterator[dict[str, list[str]]]:
+    """Every batch size with short texts and with long ones; or one short text and that is all."""
+    if single:
+        yield {name: [TEXTS[0]] for name in names}
+        return
     for size in BATCH_SIZES:
         for texts in (TEXTS, [long_text(i) for i in range(4)]):
             yield {
@@ -97,6 +100,13 @@ def asking(fields: Mapping[str, Sequence[str]], ranks: Mapping[str, int | str]) 
     return found
 
 
+def tensor(values: np.ndarray) -> tf.Tensor:
+    """An array of strings or numbers, of any shape, as a tensor."""
+    if values.dtype.hasobject:
+        return tf.constant(values.tolist(), tf.string, values.shape)
+    return tf.constant(values)
+
+
 def _quarters(text: str) -> list[str]:
     """Four parts of a text, or fewer of one word each."""
     parts = np.array_split(np.array(text.split(), object), 4)
@@ -107,6 +117,7 @@ def requests(
     signatures: Sequence[str],
     names: Sequence[str],
     further: Mapping[str, Mapping[str, int | str]] | None = None,
+    costly: Collection[str] = (),
 ) -> list[Any]:
     """A PredictionLog for every signature and batch.
 
@@ -114,12 +125,13 @@ def requests(
         signatures: "classify" and "regress" are asked by tf.Examples, all others by strings.
         names: of the string inputs.
         further: signatures with inputs of their own (`Task.signatures`).
+        costly: signatures that are asked once, by one short text (`Task.costly`).
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
     logs = []
     for signature in signatures:
-        for fields in batches(names):
+        for fields in batches(names, signature in costly):
             log = prediction_log_pb2.PredictionLog()
             if signature in ("classify", "regress"):
                 part = log.classify_log if signature == "classify" else log.regress_log
@@ -142,12 +154,13 @@ def write(
     signatures: Sequence[str],
     names: Sequence[str],
     further: Mapping[str, Mapping[str, int | str]] | None = None,
+    costly: Collection[str] = (),
 ) -> None:
     """Writes the warm-up file, of `requests`, and the batching file of an export."""
     path = folder / WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for log in requests(signatures, names, further):
+        for log in requests(signatures, names, further, costly):
             writer.write(log.SerializeToString())
     sizes = "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
     write_whole(

@@ -310,6 +310,11 @@ class Task(abc.ABC):
         """
         return
 
+    @property
+    def costly(self) -> tuple[str, ...]:
+        """Those of `signatures` that take many rows of ids for a text of many tokens."""
+        return tuple(name for name in self.signatures if self.called(name).kept_by)
+
     def called(self, signature: str) -> Task:
         """The task that answers one of `signatures`: its preprocess and decode, the same head."""
         return self
@@ -322,10 +327,20 @@ class Task(abc.ABC):
         """What `decode` needs of the logits of some rows of ids; the rest is dropped at once."""
         return logits
 
+    def longest(self, max_length: int, options: Mapping[str, Any] | None) -> int:
+        """The most tokens that a row of a training keeps; what is longer is cut."""
+        return max_length
+
     def joined(
         self, logits: Any, inputs: Mapping[str, Any], options: Mapping[str, Any] | None
     ) -> Any:
         """Logits [B, C, ...] of C rows of ids each, as `loss` takes them; in `keras.ops`."""
+        return logits
+
+    def of_texts(
+        self, logits: Any, options: Mapping[str, Any] | None, features: Mapping[str, Any] | None
+    ) -> Any:
+        """Logits [W, ...] of rows of ids as those of texts, if a text has one; for `decode`."""
         return logits
 
     def own(self, options: Mapping[str, Any] | None) -> dict[str, Any]:

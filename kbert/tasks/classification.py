@@ -99,7 +99,7 @@ class Classification(TextPairTask):
         """`label` [B] string, `probabilities` [B, K] and `scores` (the logits) [B, K] float32."""
         import tensorflow as tf
 
-        logits = tf.cast(logits, tf.float32)
+        logits = self.of_texts(logits, options, features)
         best = tf.argmax(logits, axis=-1, output_type=tf.int32)
         return {
             "label": tf.gather(tf.constant(list(labels), tf.string), best),

@@ -13,7 +13,6 @@ from keras import metrics, ops
 
 from kbert.checkpoints import sentence_transformers
 from kbert.config import EncoderConfig
-from kbert.data.table import Table
 from kbert.errors import BadInput, nearest
 from kbert.layers.pooling import POOLINGS, Pooling, unit
 from kbert.layers.rows import HIDDEN
@@ -329,9 +328,12 @@ class _Similarity(Embedding):
 
     inputs: tuple[str, ...] = ("text", "text_pair")
 
-    def texts(self, table: Table, columns: Mapping[str, str]) -> dict[str, list[str]]:
+    def given(self, x: Any, columns: Mapping[str, str]) -> dict[str, list[str]]:
         """See `Task`; both are needed."""
-        return super().texts(table, {**{name: name for name in self.inputs}, **columns})
+        found = super().given(x, columns)
+        if found["text"] and "text_pair" not in found:
+            raise BadInput("found no 'text_pair', expected pairs of texts")
+        return {"text_pair": [], **found}
 
     def preprocess(
         self,
@@ -344,8 +346,6 @@ class _Similarity(Embedding):
         """Two rows of ids for each pair, one after the other."""
         from kbert.text.several import rows_of, stacked
 
-        if missing := [name for name in self.inputs if name not in fields]:
-            raise BadInput(f"found no {missing[0]!r}, expected pairs of texts")
         return rows_of(tokenizer, stacked(fields, self.inputs), max_length, length)
 
     def decode(

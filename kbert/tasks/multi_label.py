@@ -89,7 +89,7 @@ class MultiLabel(TextPairTask):
         """
         import tensorflow as tf
 
-        logits = tf.cast(logits, tf.float32)
+        logits = self.of_texts(logits, options, features)
         probabilities = tf.sigmoid(logits)
         chosen = probabilities >= tf.constant(_thresholds(labels, options), tf.float32)
         names = tf.broadcast_to(tf.constant(list(labels), tf.string), tf.shape(logits))

@@ -68,9 +68,7 @@ class Regression(TextPairTask):
         features: Mapping[str, Any] | None = None,
     ) -> Tensors:
         """`score` [B] float32."""
-        import tensorflow as tf
-
-        return {"score": tf.cast(logits, tf.float32)[:, 0]}
+        return {"score": self.of_texts(logits, options, features)[:, 0]}
 
     def evaluate(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]

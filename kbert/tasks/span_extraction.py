@@ -16,6 +16,7 @@ from kbert.layers.heads import Span
 from kbert.tasks import Rows, Task, Tensors
 from kbert.tasks import _squad as squad
 from kbert.tasks._span_rows import Golds, by_length, draw, rows_of_errors
+from kbert.tasks._span_threshold import ThresholdGiven, settings_of
 
 # texts that are tokenized at once where only their lengths are asked for
 _SOME = 1024
@@ -36,12 +37,14 @@ class SpanExtraction(Task):
     With `null_threshold` in the options, which `tune` sets where the dev rows have questions
     without an answer, there may be none: "" where `null_score` less the best score is above it.
 
+    A threshold of its own for each row comes with the signature `with_null_threshold`.
+
     An empty context has no answer: "" with score and probability 0. An empty question is asked as
     it is. A question keeps its first tokens, at most `max_query_length` and half of a window.
     """
 
     name = "span_extraction"
-    inputs = ("question", "context")
+    inputs: tuple[str, ...] = ("question", "context")
     needs = ("sequence_output",)
     best = "f1"
     recipe = {"text": ("question", "context"), "label": "answers", "max_length": 384}
@@ -52,6 +55,9 @@ class SpanExtraction(Task):
     windows = True
     reads_all = True
     figure = "answers"
+    signatures = {
+        "with_null_threshold": {"question": 1, "context": 1, "null_threshold": "float32"},
+    }
 
     def summary(self, labels: Sequence[str]) -> str:
         """A part of the context."""
@@ -62,12 +68,12 @@ class SpanExtraction(Task):
         return self.own_labels
 
     def settings_of(self, pairs: Sequence[str]) -> dict[str, Any]:
-        """See `Task`; all of them count something."""
-        found = super().settings_of(pairs)
-        for name, value in found.items():
-            if value < 1:
-                raise BadInput(f"--options: {name}: found {value}, expected at least 1")
-        return found
+        """See `Task`; all of them count something, but for `null_threshold`."""
+        return settings_of(super().settings_of, pairs)
+
+    def called(self, signature: str) -> Task:
+        """See `Task`."""
+        return _THRESHOLD if signature == "with_null_threshold" else self
 
     def _layout(self, max_length: int, options: Mapping[str, Any] | None) -> Any:
         from kbert.text.windows import Layout
@@ -104,6 +110,7 @@ class SpanExtraction(Task):
             "starts": tokens.starts.flat_values,
             "ends": tokens.ends.flat_values,
         }
+        more.update({name: fields[name] for name in fields if name == "null_threshold"})
         return {**found, **more}
 
     def targets(
@@ -230,7 +237,8 @@ class SpanExtraction(Task):
         own = self.own(options)
         assert features is not None
         found = search(logits, features, n_best=own["n_best"], longest=own["max_answer_length"])
-        return chosen(found, (options or {}).get("null_threshold"))
+        stored = (options or {}).get("null_threshold")
+        return chosen(found, features.get("null_threshold", stored))
 
     def decode_again(
         self, answers: Mapping[str, np.ndarray], labels: Sequence[str], options: Mapping[str, Any]
@@ -402,4 +410,11 @@ def _odds(answers: Mapping[str, np.ndarray]) -> np.ndarray:
     return answers["null_score"] - answers["n_best_score"][:, 0]
 
 
+class _Threshold(ThresholdGiven, SpanExtraction):
+    """The same with a threshold for each row."""
+
+    inputs = ("question", "context", "null_threshold")
+
+
+_THRESHOLD = _Threshold()
 TASK = SpanExtraction()

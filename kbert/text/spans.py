@@ -140,13 +140,13 @@ _LOGITS = ("start_logit", "end_logit")
 _NULLS = ("null_score", "null_start_logit", "null_end_logit")
 
 
-def chosen(found: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
+def chosen(found: Mapping[str, Any], threshold: Any) -> dict[str, Any]:
     """The answer of each row and the n best, as outputs by name.
 
     Args:
         found: of `search`.
         threshold: of `null_score` less the best score, above which there is no answer; None where
-            there always is one.
+            there always is one; a number, or [B] float32.
     """
     count, score, null = found["count"], found["score"], found["null_score"]
     there = tf.range(tf.shape(score)[1])[None, :] < count[:, None]

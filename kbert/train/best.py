@@ -116,7 +116,7 @@ class Best:
             labels=self.model.labels,
             task=self.model.task,
             lengths=lengths,
-            max_length=self.model.max_length,
+            max_length=self.model.longest,
             facts={
                 "best": dict(metrics),
                 "train_rows": self.rows,

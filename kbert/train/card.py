@@ -205,6 +205,14 @@ def _use(model: Any) -> list[str]:
             "```",
             "",
         ]
+    if tag == "sentence-similarity":
+        lines += [
+            "```python",
+            "from sentence_transformers import SentenceTransformer",
+            f'SentenceTransformer("this directory").encode({json.dumps([example])})',
+            "```",
+            "",
+        ]
     if model.options:
         lines += ["kbert's answers also follow these settings, which transformers does not know:"]
         lines += ["", "```json", json.dumps(model.options, indent=2, ensure_ascii=False), "```", ""]
@@ -213,8 +221,11 @@ def _use(model: Any) -> list[str]:
 
 def _limits(model: Any, train_rows: int, dev_rows: int, cut_share: float | None) -> list[str]:
     share = "" if cut_share is None else f" ({cut_share:.1%} of the training rows were)"
+    few = (
+        f" In training, {cut_share:.1%} of the rows were longer than is read." if cut_share else ""
+    )
     lines = [
-        f"- Texts longer than {model.max_length} tokens are read in windows of that length."
+        f"- Texts longer than {model.max_length} tokens are read in windows of that length.{few}"
         if model.task.reads_all
         else f"- Texts longer than {model.max_length} tokens are cut{share}; what stands behind is "
         "not read.",

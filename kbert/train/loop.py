@@ -145,7 +145,7 @@ class _Run:
             len(rows),
             dev,
             self.output if self.chief else None,
-            cut_share=float(np.mean(self.lengths > model.max_length)),
+            cut_share=float(np.mean(self.lengths > model.longest)),
         )
         self.best.check_metric()
         self.stepper = stepper(model, schedule.accumulate)
@@ -220,9 +220,7 @@ class _Run:
             seed=self.recipe.run.seed,
             start=start,
             stop=stop,
-            lengths=np.minimum(self.lengths, model.max_length)
-            if schedule.group_by_length
-            else None,
+            lengths=np.minimum(self.lengths, model.longest) if schedule.group_by_length else None,
             weights=self.weights,
             slices=slices,
         )

@@ -13,6 +13,7 @@ from bad_input import (
     outputs,
     running,
     spans,
+    vectors,
 )
 from bad_input.place import Case, Place, Running
 
@@ -20,6 +21,7 @@ GROUPS = {
     "Files of rows": files_of_rows.CASES,
     "Labels and data sets": labels.CASES,
     "Tags, entities and answers": spans.CASES,
+    "Sentence vectors": vectors.CASES,
     "Model directories": models.CASES,
     "Models of the Hub": hub.CASES,
     "Other checkpoints and conversions": formats.CASES,

@@ -113,6 +113,28 @@ CASES = [
         )
     ),
     Case(
+        "windows_of_a_task_without",
+        "A flag is given that another task has.",
+        "--long_text: the task span_extraction takes none",
+        "Leave it out; docs/own-data.md says which settings a task has.",
+        finetune(task="span_extraction", long_text="windows"),
+    ),
+    *(
+        Case(
+            f"{flag}_{value}",
+            f"`--{flag}` cannot be that.",
+            f"--options: {flag}: {found}",
+            "Take one of those that docs/own-data.md names under Long texts.",
+            finetune(**{flag: value}),
+        )
+        for flag, value, found in (
+            ("long_text", "window", "unknown 'window'; did you mean 'windows'?"),
+            ("window_join", "sum", "unknown 'sum'; known: 'mean', 'max'"),
+            ("max_windows", 0, "found 0, expected at least 1"),
+            ("max_windows", "many", "found 'many', expected int"),
+        )
+    ),
+    Case(
         "workers_without_a_cluster",
         "`--devices=multiworker` is given on a machine that knows of no others.",
         "--devices=multiworker: TF_CONFIG: found nothing, expected "

@@ -140,16 +140,18 @@ CASES = [
     Case(
         "evaluate_an_encoder",
         "The model has no task: it is an encoder that was not fine-tuned.",
-        "{start}: names no task that kbert has; give task=, one of classification, multi_label, "
-        "multiple_choice, regression, span_extraction, token_classification",
+        "{start}: names no task that kbert has; give task=, one of classification, embedding, "
+        "masked_lm, multi_label, multiple_choice, regression, span_extraction, "
+        "token_classification",
         "`kbert finetune` first, and take RUN/model.",
         evaluate(model="{start}"),
     ),
     Case(
         "export_an_encoder",
         "The same for `kbert export`.",
-        "{start}: names no task that kbert has; give task=, one of classification, multi_label, "
-        "multiple_choice, regression, span_extraction, token_classification",
+        "{start}: names no task that kbert has; give task=, one of classification, embedding, "
+        "masked_lm, multi_label, multiple_choice, regression, span_extraction, "
+        "token_classification",
         "`kbert finetune` first, and take RUN/model.",
         export(model="{start}"),
     ),

@@ -45,6 +45,15 @@ def server(goldens, tmp_path):
         (heads / name).write_text(name)
     for name in ("heads/ner.safetensors", "pytorch_model.bin", "modeling.py", "heads/evil.py"):
         (heads / name).write_text(name)
+    vectors = tmp_path / "vectors"
+    for name in ("config.json", "model.safetensors"):
+        (vectors / name).parent.mkdir(exist_ok=True)
+        (vectors / name).write_bytes((models / "bert-model" / name).read_bytes())
+    for name in ("1_Pooling/config.json", "2_Dense/config.json", "modules.json", "vocab.txt"):
+        (vectors / name).parent.mkdir(exist_ok=True)
+        (vectors / name).write_text(name)
+    for name in ("sentence_bert_config.json", "config_sentence_transformers.json"):
+        (vectors / name).write_text(name)
     classifier = models / "bert-sequence_classification"
     versions = {"main": FIRST, "v2": SECOND}
     with Hub(
@@ -53,6 +62,7 @@ def server(goldens, tmp_path):
         them__parts=Repository({FIRST: models / "legacy" / "bin-sharded"}),
         them__heads=Repository({FIRST: heads}),
         them__stray=Repository({FIRST: stray}),
+        them__vectors=Repository({FIRST: vectors}),
         them__empty=Repository({FIRST: tmp_path / "heads" / "heads"}),
         them__gated=Repository({FIRST: models / "bert-model"}, token="their token"),
     ) as running:
@@ -155,6 +165,17 @@ def test_weights_of_torch_where_there_are_no_others(server, ask, cache, goldens)
     for folder, name in ((cache("old"), "bin-zip"), (cache("them/parts"), "bin-sharded")):
         for file in (goldens / "models" / "legacy" / name).iterdir():
             assert (folder / file.name).read_bytes() == file.read_bytes()
+
+
+def test_files_of_sentence_transformers(server, ask, cache):
+    """Those that are read, and no folder of another module."""
+    found, _ = ask("them/vectors")
+    assert found == [str(cache("them/vectors"))]
+    assert server.files() == [
+        "config.json",
+        *("1_Pooling/config.json", "config_sentence_transformers.json", "modules.json"),
+        *("sentence_bert_config.json", "vocab.txt", "model.safetensors"),
+    ]
 
 
 def test_the_second_time_nothing_is_fetched(server, ask, cache):

@@ -206,9 +206,12 @@ def test_other_variants(model, expected, tmp_path):
     for name in ("bfloat16", "int8"):
         served = tf.saved_model.load(str(places[name])).signatures["serving_default"]
         found = served(text=texts)
-        assert found["filled"].numpy().tolist() == wanted["filled"][:4].tolist()
-        gap = np.abs(found["probabilities"].numpy() - wanted["probabilities"][:4, :2]).max()
-        assert gap < 0.05
+        chances, own = found["probabilities"].numpy(), wanted["probabilities"][:4, :2]
+        assert np.abs(chances - own).max() < 0.05
+        clear = (own[..., 0] - own[..., 1] > 0.1) | (own[..., 0] == 0)
+        assert clear.sum() > 4
+        best = found["tokens"].numpy()[..., 0]
+        assert best[clear].tolist() == wanted["tokens"][:4, :2, 0][clear].tolist()
     learning = tf.saved_model.load(str(places["trainable"]))
     with tf.GradientTape() as tape:
         logits = learning(texts, training=True)

@@ -293,7 +293,8 @@ def exported(trained):
 
 def test_the_export_is_fit_to_serve(run_kbert, exported):
     done = run_kbert("check-export", exported)
-    assert (done.code, done.out) == (0, f"{exported}: fit to serve; signatures serving_default\n")
+    said = "signatures serving_default, with_null_threshold"
+    assert (done.code, done.out) == (0, f"{exported}: fit to serve; {said}\n")
 
 
 @pytest.mark.slow
@@ -333,6 +334,47 @@ def test_served_over_rest_and_grpc(exported, expected):
                 assert row["n_best_answer"] == texts
         values = {name: [row[i] for row in ASKED] for i, name in enumerate(("question", "context"))}
         grpc_answers_as(server, "qa", values, expected, atol=1e-4)
+        # a threshold of its own for each row: always none, never none
+        for bound, none in ((-1e9, True), (1e9, False)):
+            asked = [{**row, "null_threshold": bound} for row in rows]
+            said = {"signature_name": "with_null_threshold", "instances": asked}
+            url = f"http://127.0.0.1:{server.rest_port}/v1/models/qa:predict"
+            with urllib.request.urlopen(
+                urllib.request.Request(url, json.dumps(said).encode())
+            ) as response:
+                found = json.load(response)["predictions"]
+            for i, row in enumerate(found):
+                best = expected["n_best_answer"][i][0].decode()
+                assert row["answer"] == ("" if none else best)
+                assert row["null_score"] == pytest.approx(expected["null_score"][i], abs=1e-4)
+
+
+def test_a_threshold_for_each_row(run_kbert, trained, expected, tmp_path):
+    """In the order of the rows; the same as a model has that stores it."""
+    folder, _ = trained
+    model = kbert.load(folder / "run" / "model")
+    odds = expected["null_score"] - expected["n_best_score"][:, 0]
+    bounds = [float(odd) + (1 if i % 2 else -1) for i, odd in enumerate(odds)]
+    given = {name: [row[i] for row in ASKED] for i, name in enumerate(("question", "context"))}
+    rows = model.predict({**given, "null_threshold": bounds}, signature="with_null_threshold")
+    best = [texts[0].decode() for texts in expected["n_best_answer"]]
+    assert [row["answer"] for row in rows] == [text if i % 2 else "" for i, text in enumerate(best)]
+    path = tmp_path / "asked.jsonl"
+    asked = [{**dict(zip(given, row, strict=True)), "null_threshold": bound}
+             for row, bound in zip(ASKED, bounds, strict=True)]  # fmt: skip
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in asked))
+    done = run_kbert("predict", f"--model={folder}/run/model", f"--input={path}",
+                     "--signature=with_null_threshold")  # fmt: skip
+    assert [json.loads(line)["answer"] for line in done.lines] == [row["answer"] for row in rows]
+    done = run_kbert("predict", f"--model={folder}/run/model", f"--input={path}",
+                     f"--options=null_threshold={bounds[1]}")  # fmt: skip
+    assert json.loads(done.lines[1])["answer"] == best[1]
+    path.write_text(path.read_text().replace(f"{bounds[0]}", '"no"', 1))
+    done = run_kbert("predict", f"--model={folder}/run/model", f"--input={path}",
+                     "--signature=with_null_threshold")  # fmt: skip
+    assert done.err.splitlines()[-1] == (
+        f"kbert: error: {path}: line 1: null_threshold: found 'no', expected a number"
+    )
 
 
 # what is refused --------------------------------------------------------

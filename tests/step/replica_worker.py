@@ -154,7 +154,7 @@ class Worker:
         scores = np.array([answer["scores"] for answer in model.predict(texts)])
         self.leave(f"{name}-model", model, scores=scores, logits=model.predict_logits(texts))
 
-    def task(self, name, of="", **options):
+    def task(self, name, of="", max_length=12, **options):
         """`kbert.train` of the task `of`, or of that name, on the conformance checks' examples."""
         import kbert
         from kbert import registry
@@ -174,7 +174,7 @@ class Worker:
                 task=of,
                 labels=task.labels_of(column),
                 inputs=list(fields),
-                max_length=12,
+                max_length=max_length,
                 seed=3,
                 options=options,
                 allow_missing=() if task.new_head else [f"{task.head_kind}/"],

@@ -11,6 +11,10 @@ pytestmark = pytest.mark.slow
 CASES = [["task", name, {}] for name in catalog.tasks()]
 # a loss in which each row looks at those of all devices
 CASES.append(["task", "in_batch", {"of": "embedding", "loss": "in_batch"}])
+# windows of two tokens, joined; a part of a batch has as many as its longest text
+for join in ("mean", "max"):
+    windows = {"of": "classification", "long_text": "windows", "window_join": join}
+    CASES.append(["task", f"windows_{join}", {**windows, "max_length": 4}])
 TASKS = [name for _, name, _ in CASES]
 
 
