@@ -1,9 +1,26 @@
-"""What a running server answers over gRPC, held against a model's own answers."""
+"""What a running server answers over REST, and over gRPC held against a model's own answers."""
+
+import json
+import urllib.request
 
 import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+
+def rest_answers(server, name, body):
+    """What `:predict` says to a body, as JSON has it.
+
+    Args:
+        server: of `running_server`.
+        name: of the model.
+        body: with `instances` or `inputs`.
+    """
+    url = f"http://127.0.0.1:{server.rest_port}/v1/models/{name}:predict"
+    request = urllib.request.Request(url, json.dumps(body).encode())
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
 
 
 def grpc_answers_as(server, name, inputs, expected, atol, signature=""):

@@ -63,7 +63,10 @@ def run(tmp_path_factory, name, **variables):
     return folder, done.stdout
 
 
-@pytest.fixture(scope="module", params=NAMES)
+LONG = pytest.param("question_answering", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[*NAMES[:2], LONG])
 def ran(request, tmp_path_factory):
     """(name of a notebook, the folder it ran in, what it printed)."""
     return request.param, *run(tmp_path_factory, request.param)

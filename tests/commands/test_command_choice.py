@@ -1,7 +1,5 @@
 """Multiple choice by the program: finetune, evaluate, predict, export, and what it serves."""
 
-import contextlib
-import io
 import json
 import urllib.error
 import urllib.request
@@ -9,11 +7,10 @@ import urllib.request
 import numpy as np
 import pytest
 import tensorflow as tf
-from served import grpc_answers_as
-from tensorflow.python.framework import config
+from finetuned import finetuned, jsonl
+from served import grpc_answers_as, rest_answers
 
 import kbert
-from kbert.cli import main
 
 # (stem, choices, which is right): of two to four
 QUESTIONS = [
@@ -31,12 +28,6 @@ ASKED = [
     ("Which?", []),
     ("One?", ["the only one"]),
 ]
-
-
-def jsonl(path, rows):
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
 
 
 def plain_rows():
@@ -73,12 +64,7 @@ def trained(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("choices")
     data = jsonl(folder / "dev.jsonl", arc_rows())
     train = jsonl(folder / "train.jsonl", plain_rows())
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            assert main(flags(tiny_model, train, folder / "run", dev=data)) == 0
-        finally:
-            config.disable_op_determinism()
-    return folder, json.loads(out.getvalue())
+    return folder, finetuned(flags(tiny_model, train, folder / "run", dev=data))
 
 
 @pytest.fixture(scope="module")
@@ -228,13 +214,6 @@ def padded(rows):
     return [[*choices, *[""] * (width - len(choices))] for _, choices in rows]
 
 
-def ask(port, rows):
-    body = json.dumps({"instances": rows}).encode()
-    url = f"http://127.0.0.1:{port}/v1/models/mc:predict"
-    with urllib.request.urlopen(urllib.request.Request(url, body)) as response:
-        return json.load(response)["predictions"]
-
-
 def test_served_over_rest_and_grpc(exported, expected):
     """All questions at once, and each alone, are answered as by `predict`."""
     from kbert.serving.server import running_server
@@ -246,13 +225,14 @@ def test_served_over_rest_and_grpc(exported, expected):
                 {"context": context, "choices": choices}
                 for (context, _), choices in zip(rows, padded(rows), strict=True)
             ]
-            for row, i in zip(ask(server.rest_port, asked), chosen, strict=True):
+            found = rest_answers(server, "mc", {"instances": asked})["predictions"]
+            for row, i in zip(found, chosen, strict=True):
                 assert set(row) == set(expected)
                 check_answer(row, expected, i)
         # rows that are not equally wide are no tensor
         uneven = [{"context": "a", "choices": ["b"] * n} for n in (1, 2)]
         with pytest.raises(urllib.error.HTTPError) as caught:
-            ask(server.rest_port, uneven)
+            rest_answers(server, "mc", {"instances": uneven})
         assert caught.value.code == 400
         values = {"context": [context for context, _ in ASKED], "choices": padded(ASKED)}
         grpc_answers_as(server, "mc", values, expected, atol=1e-4)

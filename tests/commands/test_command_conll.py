@@ -1,17 +1,13 @@
 """Named entities by the program: finetune, evaluate, predict, export, and what it serves."""
 
-import contextlib
-import io
 import json
-import urllib.request
 
 import numpy as np
 import pytest
-from served import grpc_answers_as
-from tensorflow.python.framework import config
+from finetuned import finetuned
+from served import grpc_answers_as, rest_answers
 
 import kbert
-from kbert.cli import main
 from kbert.data.table import read_table
 
 # the tag of a word follows from the word
@@ -56,12 +52,7 @@ def trained(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("conll")
     train = conll(folder / "train.conll", sentences(320, 0))
     dev = conll(folder / "dev.conll", sentences(20, 1))
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            assert main(flags(tiny_model, train, folder / "run", dev=dev)) == 0
-        finally:
-            config.disable_op_determinism()
-    return folder, json.loads(out.getvalue())
+    return folder, finetuned(flags(tiny_model, train, folder / "run", dev=dev))
 
 
 @pytest.fixture(scope="module")
@@ -240,13 +231,6 @@ def test_the_export_is_fit_to_serve(run_kbert, exported):
     )
 
 
-def asked_over_rest(server, body):
-    url = f"http://127.0.0.1:{server.rest_port}/v1/models/ner:predict"
-    request = urllib.request.Request(url, json.dumps(body).encode())
-    with urllib.request.urlopen(request) as response:
-        return json.load(response)
-
-
 def check_entities(row, expected, i):
     """A served row against that of `expected`; it may be filled up less, or more."""
     count = int(expected["count"][i])
@@ -271,14 +255,14 @@ def test_served_over_rest_and_grpc(exported, expected):
     tags = [["O", "B-LOC", ""], ["B-PER", "O", "B-LOC"]]
     with running_server(str(exported.parent), "ner", rest_timeout_ms=60000) as server:
         for chosen in (range(len(TEXTS)), *([i] for i in range(len(TEXTS)))):
-            found = asked_over_rest(server, {"instances": [TEXTS[i] for i in chosen]})
+            found = rest_answers(server, "ner", {"instances": [TEXTS[i] for i in chosen]})
             for row, i in zip(found["predictions"], chosen, strict=True):
                 check_entities(row, expected, i)
         body = {"signature_name": "words", "inputs": words}
-        found = asked_over_rest(server, body)["outputs"]
+        found = rest_answers(server, "ner", body)["outputs"]
         assert set(found) == {"tags", "tag_score"}
         assert found["tags"] == tags
-        found = asked_over_rest(server, {"signature_name": "words", "instances": words})
+        found = rest_answers(server, "ner", {"signature_name": "words", "instances": words})
         assert [row["tags"] for row in found["predictions"]] == tags
 
         grpc_answers_as(server, "ner", {"text": TEXTS}, expected, atol=1e-5)

@@ -207,3 +207,19 @@ def test_what_is_refused(run_kbert, tiny_classifier, sst2, flags, code, message)
     assert (done.code, done.out) == (code, "")
     line = done.err.splitlines()[-1]
     assert line.startswith("kbert: error: " + message.replace("{glue}", str(sst2)))
+
+
+def test_a_classifier_has_no_official_files(run_kbert, tiny_classifier, tmp_path):
+    data = tmp_path / "dev.tsv"
+    data.write_text("sentence\ttopic\nThe tap drips.\twater\n")
+    done = run_kbert(
+        "evaluate",
+        f"--model={tiny_classifier}",
+        f"--data={data}",
+        f"--predictions={tmp_path}/official",
+    )
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == (
+        "kbert: error: --predictions: the task classification has no official files"
+    )
+    assert not (tmp_path / "official").exists()

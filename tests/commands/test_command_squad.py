@@ -1,19 +1,15 @@
 """Question answering by the program: finetune, evaluate, predict, export, and what it serves."""
 
-import contextlib
-import io
 import json
-import urllib.request
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from served import grpc_answers_as
-from tensorflow.python.framework import config
+from finetuned import finetuned, jsonl
+from served import grpc_answers_as, rest_answers
 
 import kbert
 from kbert import registry
-from kbert.cli import main
 from kbert.tasks import Task
 from kbert.tasks import _squad as squad
 
@@ -38,12 +34,6 @@ ASKED = [
 
 def answers(context, text):
     return [{"text": text, "answer_start": context.index(text)}] if text else []
-
-
-def jsonl(path, rows):
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
 
 
 def rows_of_lines():
@@ -87,12 +77,7 @@ def trained(tiny_model, tmp_path_factory):
     data = folder / "dev.json"
     data.write_text(json.dumps(squad_json()), encoding="utf-8")
     train = jsonl(folder / "train.jsonl", rows_of_lines())
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            assert main(flags(tiny_model, train, folder / "run", dev=data)) == 0
-        finally:
-            config.disable_op_determinism()
-    return folder, json.loads(out.getvalue())
+    return folder, finetuned(flags(tiny_model, train, folder / "run", dev=data))
 
 
 @pytest.fixture(scope="module")
@@ -323,11 +308,8 @@ def test_served_over_rest_and_grpc(exported, expected):
     with running_server(str(base), "qa", rest_timeout_ms=60000) as server:
         rows = [{"question": question, "context": context} for question, context in ASKED]
         for chosen in (range(len(ASKED)), *([i] for i in range(len(ASKED)))):
-            body = json.dumps({"instances": [rows[i] for i in chosen]}).encode()
-            url = f"http://127.0.0.1:{server.rest_port}/v1/models/qa:predict"
-            with urllib.request.urlopen(urllib.request.Request(url, body)) as response:
-                found = json.load(response)["predictions"]
-            for row, i in zip(found, chosen, strict=True):
+            found = rest_answers(server, "qa", {"instances": [rows[i] for i in chosen]})
+            for row, i in zip(found["predictions"], chosen, strict=True):
                 check_answer(row, expected, i)
                 assert row["n_best_count"] == expected["n_best_count"][i]
                 texts = [text.decode() for text in expected["n_best_answer"][i]]
@@ -338,11 +320,7 @@ def test_served_over_rest_and_grpc(exported, expected):
         for bound, none in ((-1e9, True), (1e9, False)):
             asked = [{**row, "null_threshold": bound} for row in rows]
             said = {"signature_name": "with_null_threshold", "instances": asked}
-            url = f"http://127.0.0.1:{server.rest_port}/v1/models/qa:predict"
-            with urllib.request.urlopen(
-                urllib.request.Request(url, json.dumps(said).encode())
-            ) as response:
-                found = json.load(response)["predictions"]
+            found = rest_answers(server, "qa", said)["predictions"]
             for i, row in enumerate(found):
                 best = expected["n_best_answer"][i][0].decode()
                 assert row["answer"] == ("" if none else best)
@@ -437,19 +415,3 @@ def test_errors_are_refused_before_all_is_answered(
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines()[-1] == f"kbert: error: {line.format(tmp_path / place)}"
     assert "rows" not in done.err
-
-
-def test_a_classifier_has_no_official_files(run_kbert, tiny_classifier, tmp_path):
-    data = tmp_path / "dev.tsv"
-    data.write_text("sentence\ttopic\nThe tap drips.\twater\n")
-    done = run_kbert(
-        "evaluate",
-        f"--model={tiny_classifier}",
-        f"--data={data}",
-        f"--predictions={tmp_path}/official",
-    )
-    assert (done.code, done.out) == (1, "")
-    assert done.err.splitlines()[-1] == (
-        "kbert: error: --predictions: the task classification has no official files"
-    )
-    assert not (tmp_path / "official").exists()
