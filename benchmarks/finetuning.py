@@ -222,10 +222,10 @@ JOBS = {
 }
 
 
-def run(command: Sequence[str], given: Any = None) -> dict[str, Any]:
-    """The JSON object in the last line of a command's standard output."""
+def run(command: Sequence[str], given: Any = None, path: str = "") -> dict[str, Any]:
+    """The JSON object in the last line of a command's standard output; `path` is searched too."""
     text = None if given is None else json.dumps(given)
-    environment = {**os.environ, "PYTHONPATH": str(SHARED / "peers")}
+    environment = {**os.environ, **({"PYTHONPATH": path} if path else {})}
     done = subprocess.run(
         command, input=text, stdout=subprocess.PIPE, text=True, check=True, env=environment
     )
@@ -292,7 +292,7 @@ def glue_peer_run(job: Job, python: str, model: str, seed: int, threads: int) ->
         command += [f"--model={model}", "--group", "--precision=bf16", f"--threads={threads}"]
         command += [f"--labels={len(labels)}", f"--epochs={found.schedule.epochs}"]
         command += [f"--lr={found.optimizer.learning_rate}", f"--seed={seed}"]
-        answer = run(command)
+        answer = run(command, path=str(SHARED / "peers"))
     task = registry.get("task", found.model.task)
     logits = tf.constant(answer.pop("logits"), tf.float32)
     answers = {name: value.numpy() for name, value in task.decode(logits, labels).items()}
