@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from kbert.errors import BadInput
 
@@ -44,19 +44,36 @@ def write_whole(path: str | os.PathLike[str], data: str | bytes) -> None:
         Unwritable: the disk is full, or the folder cannot be written to.
         BadInput: the path is a directory, or lies in none.
     """
+    raw = data.encode("utf-8") if isinstance(data, str) else data
+    with whole_file(path) as file:
+        file.write(raw)
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to fill, opened beside; it takes the name `path` when the block ends without an error.
+
+    Raises:
+        Unwritable: the disk is full, or the folder cannot be written to.
+        BadInput: the path is a directory, or lies in none.
+    """
     path = pathlib.Path(path)
     check_place(path)
-    raw = data.encode("utf-8") if isinstance(data, str) else data
-    beside = _beside(path)
+    beside, filling = _beside(path), False
     try:
         sweep(path.parent, path.name)
         with open(beside, "xb") as file:
             _lock(file.fileno())
-            file.write(raw)
+            filling = True
+            yield file
+            filling = False
             file.flush()
             os.fsync(file.fileno())
             os.replace(beside, path)
     except OSError as error:
+        # the block may also have failed to read
+        if filling and error.filename and not str(error.filename).startswith(str(beside)):
+            raise
         raise Unwritable(path, error.strerror or str(error), _kept(path)) from None
     finally:
         beside.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ LAYERS = [
     ["step"],
     ["answers", "fitting"],
     ["model"],
-    ["loading", "conversion", "generation"],
+    ["loading", "conversion", "features", "generation"],
     ["train", "savedmodel", "analysis"],
     ["pretrain", "serving"],
     ["commands"],

@@ -9,19 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from keras import metrics, ops
 
 from kbert.checkpoints import sentence_transformers
 from kbert.config import EncoderConfig
 from kbert.errors import BadInput, nearest
-from kbert.layers.pooling import POOLINGS, Pooling, unit
-from kbert.layers.rows import HIDDEN
+from kbert.layers.pooling import POOLINGS, Pooling
 from kbert.tasks import Rows, Task, Tensors
+from kbert.tasks import _pair_losses as losses
 from kbert.tasks import _similarity as numbers
 
 LOSSES = ("cosine", "in_batch")
-# what cosines are multiplied by before the softmax; sentence-transformers' value
-SCALE = 20.0
 
 
 class Embedding(Task):
@@ -226,16 +223,16 @@ class Embedding(Task):
 
         logits: [B, C, D]; targets: [B]. A row of weight 0 is no negative either.
         """
-        if not self.in_batch:
-            gap = _cosines(logits) - ops.cast(targets, "float32")
-            return ops.sum(weights * ops.square(gap)), ops.sum(weights)
-        scores, right = _against_all(logits, weights)
-        rows = ops.sum(ops.log_softmax(scores, axis=-1) * ops.cast(right, "float32"), axis=-1)
-        return -ops.sum(weights * rows), ops.sum(weights)
+        learned = losses.against_the_batch if self.in_batch else losses.of_cosines
+        return learned(logits, targets, weights)
 
     def metrics(self) -> list[Any]:
         """Squared error of the cosine, or how often the right text is the nearest of its batch."""
-        return [_Nearest(name="in_batch_accuracy") if self.in_batch else _Error(name="mse")]
+        return [
+            losses.Nearest(name="in_batch_accuracy")
+            if self.in_batch
+            else losses.SquaredError(name="mse")
+        ]
 
     # from vectors to answers ------------------------------------------------------------
 
@@ -397,46 +394,6 @@ class _Pairs(_Similarity):
         count = features["texts"].shape[1]
         vectors = tf.reshape(tf.cast(logits, tf.float32), [-1, count, logits.shape[-1]])
         return {"similarity": cosines(vectors), "embedding": vectors}
-
-
-class _Error(metrics.Mean):
-    """Of vectors [B, C, D] and the cosines they are to have."""
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Counts squared errors."""
-        gap = _cosines(y_pred) - ops.cast(y_true, "float32")
-        return super().update_state(ops.square(gap), sample_weight)
-
-
-class _Nearest(metrics.Mean):
-    """Of vectors [B, C, D]."""
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Counts the rows whose own pair is the nearest of the batch."""
-        weights = ops.ones_like(y_true) if sample_weight is None else sample_weight
-        scores, right = _against_all(y_pred, weights)
-        found = ops.argmax(scores, axis=-1) == ops.argmax(right, axis=-1)
-        return super().update_state(ops.cast(found, "float32"), sample_weight)
-
-
-def _cosines(vectors: Any) -> Any:
-    """Of the first two of [B, C, D] float32, [B]."""
-    first, second = vectors[:, 0], vectors[:, 1]
-    return ops.sum(unit(first) * unit(second), axis=-1)
-
-
-def _against_all(vectors: Any, weights: Any) -> tuple[Any, Any]:
-    """(scores of each row's first text with all others, where its own pair stands).
-
-    vectors: [B, C, D]. Both are [B, (C - 1) * B]; the others of rows of weight 0 are hidden.
-    """
-    found = unit(ops.cast(vectors, "float32"))
-    columns = [found[:, i] for i in range(1, vectors.shape[1])]
-    scores = SCALE * ops.matmul(found[:, 0], ops.transpose(ops.concatenate(columns, axis=0)))
-    row = ops.arange(ops.shape(scores)[0])[:, None]
-    right = row == ops.arange(ops.shape(scores)[1])[None, :]
-    there = ops.concatenate([weights > 0] * len(columns), axis=0)[None, :]
-    return ops.where(ops.logical_or(there, right), scores, HIDDEN), right
 
 
 TASK = Embedding()

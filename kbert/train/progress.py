@@ -19,7 +19,7 @@ class Progress:
     """Writes to a terminal in place, elsewhere a line every ten seconds.
 
     Args:
-        total: units in all.
+        total: units in all; 0 where that is not known.
         unit: what is counted, for "N unit/s".
         done: units that an earlier run did.
         quiet: writes nothing.
@@ -58,10 +58,8 @@ class Progress:
         if self.quiet:
             return
         left = (self.total - self.done) / max(self.rate, 1e-9)
-        line = (
-            f"{note}  {self.done:,}/{self.total:,} {self.unit}, "
-            f"{self.rate:,.0f} {self.unit}/s, {clock(left)} left"
-        )
+        whole, rest = (f"/{self.total:,}", f", {clock(left)} left") if self.total else ("", "")
+        line = f"{note}  {self.done:,}{whole} {self.unit}, {self.rate:,.0f} {self.unit}/s{rest}"
         self.file.write(f"\r\x1b[K{line}" if self.live else line.strip() + "\n")
         self.file.flush()
 

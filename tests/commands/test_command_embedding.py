@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import subprocess
+import sys
 import urllib.request
 
 import numpy as np
@@ -262,3 +264,71 @@ def test_other_variants(trained, expected, tmp_path):
         total = tf.reduce_sum(learning(texts, training=True)[:, 0])
     gradients = tape.gradient(total, learning.trainable_variables)
     assert max(float(tf.reduce_max(tf.abs(g))) for g in gradients if g is not None) > 0
+
+
+# what a machine has to have that only serves
+PROGRAM = """
+import json, sys
+import tensorflow as tf, tensorflow_text
+path, pairs = json.load(open(sys.argv[1]))
+first, second = (tf.constant(list(texts)) for texts in zip(*pairs))
+signatures = tf.saved_model.load(path).signatures
+print(json.dumps({
+    **{k: v.numpy().tolist() for k, v in signatures["serving_default"](text=first).items()},
+    **{
+        k: v.numpy().tolist()
+        for k, v in signatures["similarity"](text=first, text_pair=second).items()
+    },
+    "kbert": "kbert" in sys.modules,
+}))
+"""
+
+
+@pytest.mark.slow
+def test_a_fresh_process_gives_the_answers_of_predict(exported, expected, tmp_path):
+    asked = tmp_path / "asked.json"
+    asked.write_text(json.dumps([str(exported), ASKED]))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(asked)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert not found["kbert"]
+    for name in ("embedding", "similarity"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_stsb(run_kbert, shared, minilm, tmp_path):
+    """From MiniLM, a third of STS-B's training part brings cosines nearer to the scores.
+
+    All of it, 5,749 pairs, one epoch: Spearman on the test part 0.8203 before, 0.8530 to 0.8570
+    after (three seeds).
+    """
+    glue = shared / "data" / "glue" / "STS-B"
+
+    def third(name, first, second, score, skip):
+        lines = (glue / name).read_text(encoding="utf-8").splitlines()[skip::3]
+        rows = [line.split("\t") for line in lines]
+        names = ("sentence1", "sentence2", "score")
+        return jsonl(
+            tmp_path / f"{name}.jsonl",
+            [dict(zip(names, (r[first], r[second], float(r[score])), strict=True)) for r in rows],
+        )
+
+    train, test = third("train.tsv", 7, 8, 9, 1), third("original-sts-test.tsv", 5, 6, 4, 0)
+    columns = ("--text=sentence1,sentence2", "--label=score")
+    done = run_kbert("evaluate", f"--model={minilm}", f"--data={test}", *columns)
+    before = json.loads(done.lines[-1])
+    assert before["examples"] == 460
+    more = {"dataset": "glue/stsb", "data_dir": shared / "data" / "glue", "dev": test}
+    more |= {"epochs": 1, "batch_size": 16, "learning_rate": 2e-5}
+    done = run_kbert(*flags(minilm, train, tmp_path / "run", **more))
+    assert done.code == 0, done.err
+    done = run_kbert(
+        "evaluate", f"--model={tmp_path}/run/model", "--dataset=glue/stsb", f"--data={test}"
+    )
+    after = json.loads(done.lines[-1])
+    print(before["spearman"], after["spearman"])
+    assert after["spearman"] > before["spearman"] + 0.005
+    assert after["mse"] < before["mse"]
