@@ -1,13 +1,15 @@
-"""What SQuAD's metric says of single questions: the errors, and the scores by length of answer."""
+"""Single questions: their right answers in data, their errors, the scores by length of answer."""
 
 from __future__ import annotations
 
+import numbers
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kbert.errors import BadInput
 from kbert.tasks import _squad as squad
 
 Golds = Mapping[str, Sequence[str]]
@@ -22,6 +24,41 @@ _LENGTHS = {
     "6-10": range(6, 11),
     "11+": range(11, sys.maxsize),
 }
+_LISTS = (list, tuple, np.ndarray)
+
+
+def answers_of(value: Any, place: str) -> list[tuple[str, int]]:
+    """(text, first character) of each right answer, as a row of data has them.
+
+    Raises:
+        BadInput: no list of answers, or one that is none; begins with `place`.
+    """
+    if isinstance(value, Mapping):
+        texts, starts = value.get("text"), value.get("answer_start")
+        if isinstance(texts, _LISTS) and isinstance(starts, _LISTS) and len(texts) == len(starts):
+            value = list(zip(texts, starts, strict=True))
+    if not isinstance(value, _LISTS):
+        raise BadInput(f"{place}: answers: found {value!r}, expected a list of answers")
+    found = []
+    for one in value:
+        pair = (one.get("text"), one.get("answer_start")) if isinstance(one, Mapping) else one
+        text, start = pair if isinstance(pair, _LISTS) and len(pair) == 2 else (None, None)
+        whole = isinstance(start, numbers.Integral) and not isinstance(start, bool)
+        if not isinstance(text, str) or not text or not whole or int(start) < 0:
+            raise BadInput(
+                f"{place}: answers: found {one!r}, expected text and answer_start (characters)"
+            )
+        found.append((text, int(start)))
+    return found
+
+
+def first_bytes(context: str, answers: Sequence[tuple[str, int]]) -> tuple[int, int]:
+    """Where the first answer lies, in bytes."""
+    if not answers:
+        return -1, -1
+    text, start = answers[0]
+    first = len(context[:start].encode("utf-8"))
+    return first, first + len(text.encode("utf-8"))
 
 
 def rows_of_errors(

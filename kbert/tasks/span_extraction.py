@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,14 +14,20 @@ from kbert.errors import BadInput
 from kbert.layers.heads import Span
 from kbert.tasks import Rows, Task, Tensors
 from kbert.tasks import _squad as squad
-from kbert.tasks._span_rows import Golds, by_length, draw, rows_of_errors
+from kbert.tasks._span_rows import (
+    Golds,
+    answers_of,
+    by_length,
+    draw,
+    first_bytes,
+    rows_of_errors,
+)
 from kbert.tasks._span_threshold import ThresholdGiven, settings_of
 
 # texts that are tokenized at once where only their lengths are asked for
 _SOME = 1024
 # a null threshold lies at most so far above the odds that it is to answer
 _MARGIN = 1e-3
-_LISTS = (list, tuple, np.ndarray)
 
 
 class SpanExtraction(Task):
@@ -122,7 +127,7 @@ class SpanExtraction(Task):
         """
         found = np.empty(len(values), object)
         for row, value in enumerate(values):
-            found[row] = _answers(value, f"{where}: line {lines[row]}")
+            found[row] = answers_of(value, f"{where}: line {lines[row]}")
         return found
 
     def check_rows(
@@ -158,7 +163,7 @@ class SpanExtraction(Task):
         window = np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number)
         count = np.minimum(contexts[row] - window * step[row], room[row])
         spans = np.array(
-            [_bytes(*pair) for pair in zip(fields["context"], targets, strict=True)], np.int32
+            [first_bytes(*pair) for pair in zip(fields["context"], targets, strict=True)], np.int32
         ).reshape(-1, 2)
         cut = {name: [fields[name][i] for i in row.tolist()] for name in self.inputs}
         return Rows(
@@ -346,35 +351,6 @@ class SpanExtraction(Task):
         odds = _odds(answers)
         gap = float(np.min(odds[odds > best], initial=np.inf)) - best
         return {"null_threshold": best + min(gap / 2, _MARGIN)}
-
-
-def _answers(value: Any, place: str) -> list[tuple[str, int]]:
-    if isinstance(value, Mapping):
-        texts, starts = value.get("text"), value.get("answer_start")
-        if isinstance(texts, _LISTS) and isinstance(starts, _LISTS) and len(texts) == len(starts):
-            value = list(zip(texts, starts, strict=True))
-    if not isinstance(value, _LISTS):
-        raise BadInput(f"{place}: answers: found {value!r}, expected a list of answers")
-    found = []
-    for one in value:
-        pair = (one.get("text"), one.get("answer_start")) if isinstance(one, Mapping) else one
-        text, start = pair if isinstance(pair, _LISTS) and len(pair) == 2 else (None, None)
-        whole = isinstance(start, numbers.Integral) and not isinstance(start, bool)
-        if not isinstance(text, str) or not text or not whole or int(start) < 0:
-            raise BadInput(
-                f"{place}: answers: found {one!r}, expected text and answer_start (characters)"
-            )
-        found.append((text, int(start)))
-    return found
-
-
-def _bytes(context: str, answers: Sequence[tuple[str, int]]) -> tuple[int, int]:
-    """Where the first answer lies, in bytes."""
-    if not answers:
-        return -1, -1
-    text, start = answers[0]
-    first = len(context[:start].encode("utf-8"))
-    return first, first + len(text.encode("utf-8"))
 
 
 def _lengths(tokenizer: Any, texts: Sequence[str]) -> np.ndarray:
