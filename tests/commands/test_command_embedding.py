@@ -236,12 +236,18 @@ def test_pairs_without_labels(run_kbert, tiny_model, tmp_path):
     losses = [entry["train_loss"] for entry in report["history"]]
     assert losses[2] < losses[0]
     # `evaluate` takes the negatives only where they are named
-    found = evaluated(run_kbert, tmp_path, data, "--text=text,text_pair,negative")
+    errors = tmp_path / "errors.tsv"
+    named = "--text=text,text_pair,negative"
+    found = evaluated(run_kbert, tmp_path, data, named, f"--errors={errors}")
     assert found == {
         "accuracy@1": pytest.approx(metrics["accuracy@1"]),
         "mrr@10": pytest.approx(metrics["mrr@10"]),
         "examples": 6,
     }
+    header, *wrong = (line.split("\t") for line in errors.read_text().splitlines())
+    assert header[:4] == ["line", "text", "text_pair", "negative"]
+    assert len(wrong) == 6 - report["dev"]["ranks"][0]
+    assert all(int(row[header.index("predicted")]) > 1 for row in wrong)
     with_labels = jsonl(tmp_path / "labelled.jsonl", labelled())
     found = evaluated(run_kbert, tmp_path, with_labels, "--text=first,second", "--label=score")
     assert set(found) == {"accuracy@1", "mrr@10", "pearson", "spearman", "examples"}
