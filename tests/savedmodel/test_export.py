@@ -303,3 +303,27 @@ def test_an_export_that_answers_otherwise_is_refused(tmp_path, single, monkeypat
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("float32: probabilities differ from the model's own by 0.")
     assert names(tmp_path / "base") == []
+
+
+def test_what_rounding_costs_a_sharp_model(tmp_path, single, monkeypatch):
+    """It is measured, and bounds what the export may differ by where that is more than usual."""
+    model = kbert.load(single.source or _saved(single, tmp_path))
+    for block in model.encoder.blocks:
+        for part in (block.attention.query, block.attention.key):
+            part.kernel.assign(part.kernel * 40)
+    model.head.weights[0].assign(model.head.weights[0] * 40)
+    found = module.roundings(model)
+    plain = module.roundings(single)
+    assert 0 < plain["scores"] < 1e-5
+    assert found["scores"] > 5 * plain["scores"]
+    monkeypatch.setattr(module, "TOLERANCE", 0.0)
+    monkeypatch.setattr(module, "ROUNDINGS", 100)
+    assert export(model, tmp_path / "base").is_dir()
+    monkeypatch.setattr(module, "ROUNDINGS", 0)
+    with pytest.raises(BadInput, match="differ from the model's own"):
+        export(model, tmp_path / "base")
+
+
+def _saved(model, folder):
+    model.save(folder / "model")
+    return folder / "model"
