@@ -70,6 +70,7 @@ class Encoder(keras.Model):
     ) -> None:
         super().__init__(name=name, **kwargs)
         self.config, self.seed = config, seed
+        self.frozen = False
         with made_with(self.dtype_policy):
             self.embeddings = self.new_embeddings()
             self.blocks = [self.new_block(i) for i in range(config.num_hidden_layers)]
@@ -78,6 +79,10 @@ class Encoder(keras.Model):
         self.build(dict.fromkeys(INPUTS, (None, None)))
         # once there are layers to tell
         self.trainable = trainable
+
+    def freeze(self) -> None:
+        """Makes it a fixed function: nothing is trained, and nothing dropped in training."""
+        self.trainable, self.frozen = False, True
 
     def new_embeddings(self) -> Embeddings:
         """The first layer, not yet built; a subclass may give another."""
@@ -112,6 +117,7 @@ class Encoder(keras.Model):
         ids, mask, types = features_of(inputs)
         self.embeddings.check_length(ids)
         flat = flat_pays(mask) if flat is None else flat
+        training = training and not self.frozen
         rows = FlatRows.of(mask, training) if flat else PaddedRows.of(mask)
         x = self.embeddings(rows.of_ids(ids), rows.of_ids(types), rows.places(), training=training)
         if isinstance(rows, PaddedRows):

@@ -126,9 +126,17 @@ def load(
             options={**((settings.get("options") or {}) if keeps_head else {}), **(options or {})},
         )
     head = model.head.name + "/"
+    apart = bundle.weights_apart(checkpoint.family, model.head)
+    if apart or keeps_head:
+        # a directory holds the head that its own settings ask for
+        its = chosen.bound(settings.get("options") or {})
+        keeps_head = keeps_head and its.head_kind == model.task.head_kind
+    if apart and keeps_head:
+        bundle.read_apart(checkpoint.directory, model.head, apart)
 
+    weights = model.named_weights()
     report = checkpoint.fill(
-        model.named_weights(),
+        {name: weights[name] for name in weights.keys() - apart.keys()},
         new=lambda weight: weight.startswith(head) and not keeps_head,
         optional=lambda weight: weight.startswith(tuple(allow_missing)),
     )

@@ -74,6 +74,8 @@ class TextModel(TextTrainer):
         ids = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
         head = task.head(config, len(labels), seed)
         head.build()
+        if task.frozen:
+            encoder.freeze()
         found = encoder({name: ids[name] for name in INPUTS}, flat=None, **asked(task.needs))
         logits = head(*picked(found, ids, task.needs))
         super().__init__(inputs=ids, outputs=logits, name="text_model")

@@ -9,7 +9,8 @@ from kbert.data.stream import tables
 from kbert.data.table import format_of, read_table, to_text, write_text
 from kbert.encoder import Encoder
 from kbert.errors import BadInput
-from kbert.features import Extractor, chosen_layers, pooled
+from kbert.features import Extractor, pooled
+from kbert.layers.states import chosen_layers
 
 TEXTS = ["The tap drips.", "", "Où est l’été? 🙂", "a " * 100]
 

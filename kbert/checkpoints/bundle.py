@@ -7,15 +7,19 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from kbert import registry
 from kbert.checkpoints.checkpoint import Checkpoint, Content
 from kbert.checkpoints.formats import huggingface
+from kbert.checkpoints.safetensors_files import open_file
 from kbert.config import EncoderConfig
 from kbert.errors import BadInput
 from kbert.families import Family
-from kbert.files import read_json, whole_directory, write_json
+from kbert.files import read_json, whole_directory, write_arrays, write_json
 
 SETTINGS = "kbert.json"
+HEADS = "heads"
 
 # An embedding table may be padded for speed, a vocabulary of another model differs by more.
 MOST_PADDING = 1024
@@ -81,6 +85,35 @@ def unnamed(labels: Sequence[str]) -> bool:
     return all(label == f"LABEL_{i}" for i, label in enumerate(labels))
 
 
+def weights_apart(family: Family, head: Any) -> dict[str, Any]:
+    """The weights of a head, by name, if no class of transformers has it; else none.
+
+    They lie in a file of their own, `heads/NAME.safetensors`, under kbert's names.
+    """
+    known = {ours for _, ours, _ in family.names["huggingface"][0].heads}
+    found = {v.path: v for v in head.weights}
+    return {} if known.issuperset(found) else found
+
+
+def read_apart(directory: pathlib.Path, head: Any, weights: Mapping[str, Any]) -> None:
+    """Fills the weights of such a head.
+
+    Raises:
+        BadInput: the file is missing, damaged, or of another head.
+    """
+    file = directory / HEADS / f"{head.name}.safetensors"
+    with open_file(file) as opened:
+        names = set(opened.keys())
+        found = {name: opened.get_tensor(name) for name in weights if name in names}
+    for name, weight in weights.items():
+        shape = found[name].shape if name in found else None
+        if shape != tuple(weight.shape):
+            shown = f"shape {shape}" if shape else "nothing"
+            raise BadInput(f"{file}: {name}: found {shown}, expected shape {tuple(weight.shape)}")
+    for name, weight in weights.items():
+        weight.assign(found[name])
+
+
 def check_vocabulary(path: pathlib.Path, tokenizer: Any, config: EncoderConfig) -> None:
     """Holds the size of a vocabulary against that of the embedding table.
 
@@ -127,10 +160,14 @@ def write(
     config: EncoderConfig = encoder.config
     family: Family = registry.get("family", config.family)
     bare = head is None or not head.weights
-    architecture = family.architectures["features"] if bare else _architecture(family, task or "")
+    apart = {} if head is None else weights_apart(family, head)
+    of_class = not bare and not apart
+    architecture = (
+        _architecture(family, task or "") if of_class else family.architectures["features"]
+    )
     content = Content(
         config,
-        {v.path: v for v in (*encoder.weights, *(head.weights if head else ()))},
+        {v.path: v for v in (*encoder.weights, *(head.weights if of_class else ()))},
         () if bare else labels,
         {
             "architectures": [architecture] if architecture else [],
@@ -141,6 +178,10 @@ def write(
     )
     with whole_directory(directory) as folder:
         huggingface.FORMAT.write(folder, content)
+        if apart:
+            (folder / HEADS).mkdir()
+            arrays = {path: np.asarray(weight) for path, weight in apart.items()}
+            write_arrays(folder / HEADS / f"{head.name}.safetensors", arrays)
         if settings:
             write_json(folder / SETTINGS, settings)
         if task:

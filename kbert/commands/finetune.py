@@ -34,12 +34,20 @@ _SETTINGS = {
     "window_join": "What joins the logits of windows: mean or max.",
     "max_windows": "Windows of a text that a training reads at most.",
 }
+_SWITCHES = {
+    "frozen": "Of token_classification: train a BiLSTM on the vectors of an encoder that stays as "
+    "it is, instead of the encoder.",
+}
 
 
 def define_flags(values: flags.FlagValues) -> None:
     _flags.define_recipe(values)
     for name, about in _SETTINGS.items():
         flags.DEFINE_string(name, "", f"{about} Short for --options={name}=...", flag_values=values)
+    for name, about in _SWITCHES.items():
+        flags.DEFINE_boolean(
+            name, False, f"{about} Short for --options={name}=true.", flag_values=values
+        )
 
 
 def run(values: flags.FlagValues) -> int:
@@ -59,15 +67,17 @@ def run(values: flags.FlagValues) -> int:
 
 
 def _short(values: flags.FlagValues, recipe: Recipe) -> list[str]:
-    """What the flags of `_SETTINGS` are short for, less what a flagfile has said already."""
+    """What the flags named after settings are short for, less what a flagfile has said already."""
     task = registry.get("task", recipe.model.task)
     found = []
-    for name in _SETTINGS:
-        if not values[name].value:
+    for name in (*_SETTINGS, *_SWITCHES):
+        value = values[name].value
+        if not value:
             continue
         if name not in task.settings:
-            raise BadInput(f"--{name}: the task {task.name} takes none")
-        found.append(f"{name}={values[name].value}")
+            hint = "; --freeze=encoder trains a head alone" if name == "frozen" else ""
+            raise BadInput(f"--{name}: the task {task.name} takes none{hint}")
+        found.append(f"{name}={'true' if value is True else value}")
     return [pair for pair in found if pair not in recipe.model.options]
 
 

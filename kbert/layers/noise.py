@@ -75,6 +75,7 @@ class Dropout(keras.layers.Layer):
     def __init__(self, rate: float, seed: int, name: str) -> None:
         super().__init__(name=name)
         self.rate = rate
+        self.supports_masking = True
         if rate > 0:
             self.seed_generator = ReplicaSeeds(seed)
         self.built = True

@@ -50,17 +50,23 @@ class TokenClassification(Task):
         doc_stride: how many tokens further on the next window begins; 0 is half of a window.
         context: "sentence", or "document": words are read with the sentences around them, as far
             as a window reaches, those of the same `document`.
+        frozen: the encoder stays as it is, and a BiLSTM (`kbert.layers.tagger`) reads it.
+        layers: of which layers, see `kbert.layers.states`.
+        lstm_width: how wide that is, both directions together.
     """
 
     name = "token_classification"
     inputs = ("text",)
-    needs = ("sequence_output",)
+    needs: tuple[str, ...] = ("sequence_output",)
     best = "f1"
     # WNUT-17 from MiniLM: F1 0.540, 0.559, 0.544 with three seeds; 0.512, 0.508 in BERT's form
     recipe = {"text": ("words",), "label": "tags", "optimizer": "adamw"}
     head_kind = "token_classification"
     pipeline_tag = "token-classification"
-    settings = {"doc_stride": 0, "context": "sentence"}
+    settings = {
+        **{"doc_stride": 0, "context": "sentence"},
+        **{"frozen": False, "layers": "last4_concat", "lstm_width": 768},
+    }
     windows = True
     reads_all = True
     figure = "entities"
@@ -70,6 +76,12 @@ class TokenClassification(Task):
         """Entities of the types."""
         kinds = dict.fromkeys(label[2:] for label in labels if label != "O")
         return f"the entities of {len(kinds)} types: {', '.join(f'`{kind}`' for kind in kinds)}"
+
+    def bound(self, options: Mapping[str, Any]) -> Task:
+        """See `Task`."""
+        from kbert.tasks._frozen import FrozenTagger
+
+        return FrozenTagger(options) if self.own(options)["frozen"] else self
 
     def settings_of(self, pairs: Sequence[str]) -> dict[str, Any]:
         """See `Task`."""

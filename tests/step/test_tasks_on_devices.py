@@ -15,6 +15,9 @@ CASES.append(["task", "in_batch", {"of": "embedding", "loss": "in_batch"}])
 for join in ("mean", "max"):
     windows = {"of": "classification", "long_text": "windows", "window_join": join}
     CASES.append(["task", f"windows_{join}", {**windows, "max_length": 4}])
+# an encoder that stays as it is
+frozen = {"of": "token_classification", "frozen": True, "layers": "last", "lstm_width": 8}
+CASES.append(["task", "frozen", frozen])
 TASKS = [name for _, name, _ in CASES]
 
 
