@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -199,7 +200,7 @@ def convert(
     kind.check(content)
     with _room(place) as folder:
         left_out = kind.write(folder, content)
-        _carry(checkpoint.directory / bundle.SETTINGS, folder)
+        _carry(checkpoint.directory, folder)
         again = open_checkpoint(folder)
         written = Filled(again, again.config.replace(pooler=config.pooler), ())
         _same_bits(model.weights, written.weights, str(target))
@@ -267,10 +268,13 @@ def _content(checkpoint: Checkpoint, config: EncoderConfig, model: Filled) -> Co
     )
 
 
-def _carry(file: pathlib.Path, folder: pathlib.Path) -> None:
-    """Takes kbert's own settings along, which every format has room for."""
-    if file.is_file():
-        (folder / file.name).write_bytes(file.read_bytes())
+def _carry(directory: pathlib.Path, folder: pathlib.Path) -> None:
+    """Takes kbert's own files along, which every format has room for: settings, further heads."""
+    for file in (directory / bundle.SETTINGS, *directory.glob(f"{bundle.HEADS}/*.safetensors")):
+        if file.is_file():
+            place = folder / file.relative_to(directory)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, place)
 
 
 def _same_bits(mine: Mapping[str, Any], theirs: Mapping[str, Any], target: str) -> None:

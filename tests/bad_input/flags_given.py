@@ -135,6 +135,13 @@ CASES = [
         )
     ),
     Case(
+        "frozen_of_another_task",
+        "`--frozen` is given for a task that has no tagger.",
+        "--frozen: the task classification takes none; --freeze=encoder trains a head alone",
+        "Of the two flags `--frozen` trains a BiLSTM for named entities; see docs/features.md.",
+        finetune(frozen="true"),
+    ),
+    Case(
         "workers_without_a_cluster",
         "`--devices=multiworker` is given on a machine that knows of no others.",
         "--devices=multiworker: TF_CONFIG: found nothing, expected "

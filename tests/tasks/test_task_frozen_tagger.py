@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import kbert
+from kbert import registry
 from kbert.encoder import INPUTS
 from kbert.errors import BadInput
 
@@ -103,6 +104,17 @@ def test_what_exports_answer(trained, tmp_path):
     assert len(learning.trainable_variables) == len(model.trainable_variables) == 14
 
 
+def test_a_conversion_takes_the_tagger_along(trained, tmp_path):
+    from kbert.conversion import convert
+
+    trained[0].save(tmp_path / "model")
+    convert(tmp_path / "model", tmp_path / "other", allow_missing=["encoder/pooler"])
+    again = kbert.load(tmp_path / "other")
+    wanted = trained[0].answers({"text": TEXTS})
+    for name, value in again.answers({"text": TEXTS}).items():
+        assert value.tolist() == wanted[name].tolist(), name
+
+
 def test_a_text_is_tagged_alone_as_among_others(trained):
     together = trained[0].predict(TEXTS)
     for text, wanted in zip(TEXTS, together, strict=True):
@@ -167,3 +179,34 @@ def test_the_embeddings_alone_know_no_context(tiny_model):
     ]
     assert np.abs(states[0][0][0, 2] - states[1][0][0, 2]).max() <= 1e-6
     assert np.abs(states[0][1][0, 2] - states[1][1][0, 2]).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_layers_know_more_than_the_embeddings(minilm, shared):
+    """On a part of WNUT-17, from MiniLM; of all of it docs/features.md has the figures."""
+    from kbert.data.table import read_table
+
+    folder = shared / "data" / "ner" / "wnut17"
+    rows = {
+        name: [read_table(folder / f"{name}.conll").column(c) for c in ("words", "tags")]
+        for name in ("train", "dev")
+    }
+    task = registry.get("task", "token_classification")
+    labels = task.labels_of(rows["train"][1])
+    found = {}
+    for layers in ("last4_concat", "0"):
+        model = kbert.load(
+            minilm,
+            task="token_classification",
+            labels=labels,
+            max_length=128,
+            options={"frozen": True, "layers": layers, "lstm_width": 128},
+        )
+        model.compile(learning_rate=2e-3)
+        words, tags = (column[:1200] for column in rows["train"])
+        model.fit(words, tags, batch_size=16, epochs=3, verbose=0)
+        fields = task.given(rows["dev"][0], {})
+        gold = task.targets(rows["dev"][1], labels, "dev", range(len(rows["dev"][0])))
+        found[layers] = task.evaluate(model.answers(fields), gold, labels)["f1"]
+    assert found["last4_concat"] > found["0"] + 0.1
+    assert found["last4_concat"] > 0.3
