@@ -14,12 +14,11 @@ import numpy as np
 from kbert.config import EncoderConfig
 from kbert.data.fields import fields_of
 from kbert.data.table import Table
-from kbert.errors import BadInput, nearest
+from kbert.errors import BadInput
 from kbert.facade import call_as
+from kbert.tasks._settings import settings_of
 
 Tensors = dict[str, Any]
-
-_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 Answer = Callable[[Mapping[str, Sequence[Any]], Any], dict[str, np.ndarray]]
 
 
@@ -356,23 +355,7 @@ class Task(abc.ABC):
         Raises:
             BadInput: an unknown name, or a value of another type than the default.
         """
-        found: dict[str, Any] = {}
-        for pair in pairs:
-            name, equals, text = pair.partition("=")
-            if not equals:
-                raise BadInput(f"--options: found {pair!r}, expected NAME=VALUE")
-            if name not in self.settings:
-                raise BadInput(
-                    f"--options: the task {self.name} has no {name!r}{nearest(name, self.settings)}"
-                )
-            kind = type(self.settings[name])
-            try:
-                found[name] = kind(text) if kind is not bool else _BOOLEANS[text.lower()]
-            except (ValueError, KeyError):
-                raise BadInput(
-                    f"--options: {name}: found {text!r}, expected {kind.__name__}"
-                ) from None
-        return found
+        return settings_of(self.name, self.settings, pairs)
 
     def row_weights(
         self, targets: np.ndarray, labels: Sequence[str], class_weights: Sequence[str]
