@@ -18,7 +18,9 @@ def required(values: flags.FlagValues, *names: str) -> None:
     """Raises UsageError for the first of these flags that is not given."""
     for name in names:
         if not values[name].value:
-            raise UsageError(f"--{name} is missing: {values[name].help}")
+            # its first sentence says what it is
+            said = values[name].help.split(". ")[0].rstrip(".")
+            raise UsageError(f"--{name} is missing: {said}.")
 
 
 def define_model(values: flags.FlagValues) -> None:

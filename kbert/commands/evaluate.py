@@ -25,7 +25,7 @@ from kbert.files import check_place, write_json
 def define_flags(values: flags.FlagValues) -> None:
     _flags.define_model(values)
     flags.DEFINE_string(
-        "data", "", "File of labelled rows: " + _flags.FILES + ".", flag_values=values
+        "data", "", f"File of labelled rows. It may be {_flags.FILES}.", flag_values=values
     )
     flags.DEFINE_string(
         "dataset",
