@@ -174,7 +174,7 @@ CASES = [
         finetune(context="document"),
     ),
     Case(
-        "an_answer_that_is_elsewhere",
+        "an_answer_of_a_row_that_is_elsewhere",
         "An answer does not stand where its `answer_start` says.",
         "{p}/train.jsonl: line 1: found 'met' at character 4 of the context, expected the answer "
         "'Ada'",
