@@ -116,9 +116,8 @@ def test_answers_alone_are_those_among_others(still, pairs):
     assert np.abs(together - again).max() <= 1e-5
 
 
-@pytest.mark.parametrize(
-    "task", ["regression", *(pytest.param(t, marks=pytest.mark.slow) for t in TASKS[:2])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 def test_what_exports_answer(still, tmp_path, task):
     model = loaded(still, task, pairs=task == "regression")
     model.export(tmp_path, ("float32", "trainable"))
