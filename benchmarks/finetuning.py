@@ -347,6 +347,15 @@ def table(job: Job, mine: Sequence[Any], theirs: Sequence[Any]) -> list[dict[str
     return [*rows, row("peak memory of training", "MB", *memory)]
 
 
+def scores_of(job: Job, mine: Sequence[Any], theirs: Sequence[Any]) -> dict[str, Any]:
+    """The score of every seed, for the table of scores."""
+    return {
+        "metric": job.metric,
+        "kbert": [r["metrics"][job.metric] for r in mine],
+        "peer": [job.score(r) for r in theirs],
+    }
+
+
 def write(path: pathlib.Path, job: Job, runs: Mapping[str, Sequence[Any]], threads: int) -> None:
     """The runs so far and the table of those seeds that both sides have."""
     mine, theirs = runs["kbert"], runs["peer"]
@@ -360,6 +369,8 @@ def write(path: pathlib.Path, job: Job, runs: Mapping[str, Sequence[Any]], threa
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, {threads} "
         f"threads, seeds {', '.join(str(r['seed']) for r in mine)}",
         "versions": versions | (theirs[0].get("versions", {}) if theirs else {}),
+        "command": f"python benchmarks/finetuning.py --tasks={path.stem.split('-')[1]}",
+        "scores": scores_of(job, mine, theirs),
         "rows": table(job, mine, theirs) if mine else [],
         "runs": runs,
     }

@@ -5,12 +5,14 @@ python docs/build_results.py --check  # exits with 1 if the page is not what wou
 
 Each file holds one question: {"question", "date", "machine", "versions": {name: version}, "rows":
 [{"what", "kbert", "peer", "peer_name", "unit", "ratio", "bar"}]}; `peer`, `ratio` and `bar` may be
-null, and there may be more fields. Shown are the rows with a bar, and memory. Without files there
-is no table.
+null, and there may be more fields. Shown are the rows with a bar, and memory. Files with "scores"
+({"metric", "kbert": [a seed each], "peer"}) and the "command" that made them are rows of a table
+of scores instead. Without files there is no table.
 """
 
 import json
 import pathlib
+import statistics
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -18,6 +20,7 @@ START, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 FILE = {"question": str, "date": str, "machine": str, "versions": dict, "rows": list}
 ROW = {"what": str, "kbert": float, "peer": float, "peer_name": str, "unit": str}
 ROW |= {"ratio": float, "bar": float}
+SCORES = {"metric": str, "kbert": list, "peer": list}
 MAY_BE_NULL = ("peer", "peer_name", "ratio", "bar")
 
 
@@ -41,15 +44,61 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def spread(values: list[float]) -> str:
+    """The mean of some seeds' scores, and the least and the largest."""
+    if not values:
+        return ""
+    return f"{number(statistics.mean(values))} ({number(min(values))} to {number(max(values))})"
+
+
+def scores(results: list[dict]) -> list[str]:
+    """The table of scores: a row for each task, with its command and how many times as fast."""
+    if not results:
+        return []
+    lines = [
+        "| what | command | score | kbert, mean and range | peer | training | answers |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        found = check(result["scores"], SCORES, result["question"])
+        rates = {row["what"]: row["ratio"] for row in result["rows"] if "memory" not in row["what"]}
+        what = result["question"].removeprefix("Fine-tuning MiniLM on ").removesuffix(", on a CPU")
+        cells = [
+            what,
+            f"`{result['command']}`",
+            found["metric"],
+            spread(found["kbert"]),
+            spread(found["peer"]),
+            number(rates.get("training")),
+            number(rates.get("answers")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    said = (
+        "MiniLM on each task, seeds 0, 1 and 2; the last two columns say how many times as much "
+        "kbert does in a second of CPU time as transformers with torch in bfloat16, by length."
+    )
+    return [*lines, "", said, ""]
+
+
 def table(folder: pathlib.Path) -> str:
-    """The section: a table of all rows, then where each question's figures were taken."""
+    """The section: scores, a table of all other rows, where each question's figures were taken."""
     files = sorted(folder.glob("*.json"))
     if not files:
         return ""
-    lines = ["## Measured", "", "| what | kbert | peer | ratio | bar |", "|---|---|---|---|---|"]
+    results = [
+        (path, check(json.loads(path.read_text(encoding="utf-8")), FILE, path.name))
+        for path in files
+    ]
+    head = "| what | kbert | peer | ratio | bar |"
+    scored = [result for _, result in results if result.get("scores", {}).get("kbert")]
+    lines = ["## Measured", "", *scores(scored), head, "|---|---|---|---|---|"]
     notes = []
-    for path in files:
-        result = check(json.loads(path.read_text(encoding="utf-8")), FILE, path.name)
+    for path, result in results:
+        versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+        name = path.stem.split("-")[0]
+        notes.append(f"- `benchmarks/{name}.py`, {result['date']}, {result['machine']}; {versions}")
+        if result in scored:
+            continue
         lines.append(f"| **{result['question']}** | | | | |")
         for place, row in enumerate(result["rows"]):
             row = check(row, ROW, f"{path.name}: row {place}")
@@ -59,14 +108,10 @@ def table(folder: pathlib.Path) -> str:
             theirs = f"{number(row['peer'])}, {row['peer_name']}" if row["peer"] is not None else ""
             ratio = f"**{number(row['ratio'])}**" if row["ratio"] is not None else ""
             lines.append(f"| {row['what']} | {ours} | {theirs} | {ratio} | {number(row['bar'])} |")
-        versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-        notes.append(
-            f"- `benchmarks/{path.stem}.py`, {result['date']}, {result['machine']}; {versions}"
-        )
     how = (
         "kbert and its peer ran in turn, in one run; the ratio says how many times kbert is better."
     )
-    return "\n".join([*lines, "", how, "", *notes, ""]) + "\n"
+    return "\n".join([*lines, "", how, "", *dict.fromkeys(notes), ""]) + "\n"
 
 
 def page(text: str, folder: pathlib.Path) -> str:

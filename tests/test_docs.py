@@ -83,9 +83,31 @@ def test_results_become_a_table(results, tmp_path):
     assert results.page(page, tmp_path) == page
 
 
+def test_scores_become_a_table_of_their_own(results, tmp_path):
+    rate = {"what": "training", "unit": "a", "kbert": 3, "peer": 2, "peer_name": "p", "ratio": 1.5}
+    made = {
+        **RESULT,
+        "question": "Fine-tuning MiniLM on RTE, 3 epochs, on a CPU",
+        "command": "python benchmarks/finetuning.py --tasks=rte",
+        "scores": {"metric": "accuracy", "kbert": [0.5, 0.6, 0.7], "peer": [0.4, 0.5, 0.3]},
+        "rows": [{**rate, "bar": 1.0}, {**rate, "what": "answers", "ratio": None, "bar": None}],
+    }
+    (tmp_path / "finetuning-rte.json").write_text(json.dumps(made))
+    lines = results.table(tmp_path).splitlines()
+    assert [line for line in lines if line.startswith("|")] == [
+        "| what | command | score | kbert, mean and range | peer | training | answers |",
+        "|---|---|---|---|---|---|---|",
+        "| RTE, 3 epochs | `python benchmarks/finetuning.py --tasks=rte` | accuracy | "
+        "0.6 (0.5 to 0.7) | 0.4 (0.3 to 0.5) | 1.5 |  |",
+        "| what | kbert | peer | ratio | bar |",
+        "|---|---|---|---|---|",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        ({"scores": {"kbert": [1]}}, "raw text to label, batch 32: found ['kbert'], expected"),
         ({"rows": [{}]}, "x.json: row 0: found [], expected ['bar', 'kbert', 'peer', "),
         ({"date": 3}, "x.json: date: found 3, expected str"),
     ],
