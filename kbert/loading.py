@@ -134,9 +134,8 @@ def load(
     if apart and keeps_head:
         bundle.read_apart(checkpoint.directory, model.head, apart)
 
-    weights = model.named_weights()
     report = checkpoint.fill(
-        {name: weights[name] for name in weights.keys() - apart.keys()},
+        {name: w for name, w in model.named_weights().items() if name not in apart},
         new=lambda weight: weight.startswith(head) and not keeps_head,
         optional=lambda weight: weight.startswith(tuple(allow_missing)),
     )
