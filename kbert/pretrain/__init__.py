@@ -1,0 +1,1 @@
+"""Pre-training: its data, from text to records."""

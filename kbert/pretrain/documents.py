@@ -1,0 +1,91 @@
+"""Text to pre-train on: one sentence a line, a blank line between documents."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import os
+import pathlib
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+from kbert.data.table import decode, file_bytes
+from kbert.errors import BadInput
+
+
+def files_of(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The files that paths and patterns stand for, those of a pattern by their names.
+
+    The original takes those of a pattern as the file system lists them, which differs from one
+    machine to the next: where its order matters, name the files.
+
+    Args:
+        inputs: a path, or a pattern with `*`, `?` or `[...]`; "-" is standard input.
+
+    Raises:
+        BadInput: there are no inputs, a file or a match is missing, or it is a directory.
+    """
+    found: list[str] = []
+    for item in inputs:
+        name = os.fspath(item)
+        matches = [name]
+        if name != "-" and not os.path.exists(name):
+            matches = sorted(glob.glob(name, recursive=True))
+            if not matches and glob.has_magic(name):
+                raise BadInput(f"{name}: no file matches")
+            if not matches:
+                file_bytes(name)  # says which name comes near
+        for match in matches:
+            if os.path.isdir(match):
+                raise BadInput(f"{match}: is a directory, expected a file of text")
+        found += matches
+    if not found:
+        raise BadInput("no files of text given, expected at least one")
+    return found
+
+
+def sentences(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    """The lines of all files in their order, stripped; an empty one ends a document.
+
+    The end of a file ends no document, as in the original. No file is in memory as a whole.
+
+    Args:
+        inputs: as `files_of` takes them; a file that ends in `.gz` is unpacked.
+
+    Raises:
+        BadInput: as `files_of`; a file that cannot be read; where it comes to a line that is
+            not UTF-8 or holds a NUL byte.
+    """
+    for path in files_of(inputs):
+        where = "standard input" if path == "-" else path
+        try:
+            with _opened(path) as file:
+                for number, line in enumerate(file, 1):
+                    yield _text(line, where, number)
+        except (gzip.BadGzipFile, EOFError, zlib.error, OSError):
+            if path != "-":
+                file_bytes(path)  # says what is wrong
+            raise
+
+
+def _opened(path: str) -> IO[bytes]:
+    if path == "-":
+        return sys.stdin.buffer
+    if pathlib.Path(path).suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return open(path, "rb")
+
+
+def _text(line: bytes, where: str, number: int) -> str:
+    # what an editor puts before UTF-16
+    if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return decode(line, where)
+    try:
+        if b"\0" not in line:
+            return line.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        byte = line[error.start]
+        raise BadInput(f"{where}: line {number}: byte 0x{byte:02x} is not UTF-8") from None
+    raise BadInput(f"{where}: line {number}: found a NUL byte, expected UTF-8 text")
