@@ -69,7 +69,7 @@ EXAMPLES = {
     ),
     "masked_lm": (
         {"text": ["good [MASK]", "[MASK] days [MASK]", "[MASK]", "bad [MASK][MASK] night"]},
-        ["day", "bad night", "good", "days"],
+        ["day", "bad night", "good", "nights"],
     ),
     "embedding": (
         {**TEXTS, "text_pair": ["good days", "good", "bad", "bad night"]},
