@@ -1,6 +1,8 @@
 """export/requests: a request for every task and call, and the answer that a server gives."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -43,11 +45,51 @@ def same(found, wanted, where):
         assert found == wanted, where
 
 
+# TensorFlow and TensorFlow Text alone: {signature: instances} in, {signature: outputs} out
+ASK = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+loaded, found = tf.saved_model.load(sys.argv[1]), {}
+for name, rows in json.load(sys.stdin).items():
+    call = loaded.signatures[name]
+    kinds = {key: spec.dtype for key, spec in call.structured_input_signature[1].items()}
+    columns = {key: tf.constant([row[key] for row in rows], kinds[key]) for key in rows[0]}
+    found[name] = {
+        key: (np.char.decode(value.numpy().astype(bytes), "utf-8") if value.dtype == tf.string
+              else value.numpy()).tolist()
+        for key, value in call(**columns).items()
+    }
+assert "kbert" not in sys.modules
+json.dump(found, sys.stdout)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", sorted(TOYS))
 def test_answers_are_what_a_server_gives(tiny_model, tmp_path, task):
+    """And what a process gives that has no kbert."""
     base = tmp_path / "base"
-    taught(tiny_model, task).export(base)
+    place = taught(tiny_model, task).export(base)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(place)],
+        input=json.dumps(TOYS[task].calls),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone = json.loads(done.stdout)
     for signature, answer in answers_of(base, task).items():
         _, place = files_of(task, signature)
-        same(answer, json.loads(place.read_text(encoding="utf-8")), f"{task}.{signature}")
+        wanted = json.loads(place.read_text(encoding="utf-8"))["predictions"]
+        same(answer["predictions"], wanted, f"{task}.{signature}")
+        outputs = alone[signature]
+        # a call with one output gives it without its name
+        rows = [
+            {name: values[i] for name, values in outputs.items()} if len(outputs) > 1
+            else next(iter(outputs.values()))[i]
+            for i in range(len(wanted))
+        ]  # fmt: skip
+        same(rows, wanted, f"{task}.{signature}, alone")
