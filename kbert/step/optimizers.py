@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,25 @@ from keras import ops
 # LayerNorm's scale and shift, and every bias, are not decayed
 NO_DECAY = r"norm/(gamma|beta)$|(^|/)bias$"
 _BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """How a variable is updated in one step; scalars, in the graph.
+
+    Attributes:
+        rate: the learning rate.
+        corrected: the rate times Adam's correction of its moments, if there is one.
+        decay: rate of the weight decay times the learning rate; None decays nothing.
+        beta_1, beta_2, epsilon: of Adam; epsilon corrected like the moments.
+    """
+
+    rate: Any
+    corrected: Any
+    decay: Any
+    beta_1: Any
+    beta_2: Any
+    epsilon: Any
 
 
 @keras.saving.register_keras_serializable("kbert")
@@ -106,42 +126,59 @@ class BertAdamW(keras.optimizers.Optimizer):
         rate = ops.where(alive, ops.cast(self.learning_rate, "float32"), 0.0)
         beta_1, beta_2 = (ops.where(alive, b, 1.0) for b in (self.beta_1, self.beta_2))
         epsilon: Any = self.epsilon
-        decay = rate * self.decay
+        corrected, decay = rate, rate * self.decay
         if self.bias_correction:
             step = ops.cast(self.iterations + 1, "float32")
             first, second = 1 - self.beta_1**step, ops.sqrt(1 - self.beta_2**step)
-            rate, epsilon = rate * second / first, epsilon * second
+            corrected, epsilon = rate * second / first, epsilon * second
         for gradient, (_, variable) in zip(gradients, pairs, strict=True):
             index = self._get_variable_index(variable)
             scale = self._scales[index]
+            decays = self.decay and self._decays[index]
             self._update(
                 index,
                 variable,
                 dense_gradient(_scaled(gradient, factor, alive), variable),
-                rate * scale,
-                decay * scale if self.decay and self._decays[index] else None,
-                (beta_1, beta_2, epsilon),
+                Update(
+                    rate * scale,
+                    corrected * scale,
+                    decay * scale if decays else None,
+                    beta_1,
+                    beta_2,
+                    epsilon,
+                ),
             )
         self._iterations.assign_add(1)
 
-    def _update(
-        self, index: int, variable: Any, gradient: Any, rate: Any, decay: Any, moments: Any
-    ) -> None:
+    def _update(self, index: int, variable: Any, gradient: Any, how: Update) -> None:
         m, v = self._m[index], self._v[index]
         if keras.backend.backend() == "tensorflow":
             from kbert.step.tensorflow import fused_adam
 
-            fused_adam(variable, m, v, gradient, rate, decay, *moments)
+            fused_adam(
+                variable,
+                m,
+                v,
+                gradient,
+                how.corrected,
+                how.decay,
+                how.beta_1,
+                how.beta_2,
+                how.epsilon,
+            )
             return
-        beta_1, beta_2, epsilon = moments
-        m_new = m + (gradient - m) * (1 - beta_1)
-        v_new = v + (ops.square(gradient) - v) * (1 - beta_2)
-        update = rate * m_new / (ops.sqrt(v_new) + epsilon)
-        if decay is not None:
-            update = update + decay * variable
+        update = self._moved(m, v, gradient, how)
+        if how.decay is not None:
+            update = update + how.decay * variable
+        self.assign_sub(variable, update)
+
+    def _moved(self, m: Any, v: Any, gradient: Any, how: Update) -> Any:
+        """Takes a gradient into the moments; returns Adam's step without decay."""
+        m_new = m + (gradient - m) * (1 - how.beta_1)
+        v_new = v + (ops.square(gradient) - v) * (1 - how.beta_2)
         self.assign(m, m_new)
         self.assign(v, v_new)
-        self.assign_sub(variable, update)
+        return how.corrected * m_new / (ops.sqrt(v_new) + how.epsilon)
 
     def get_config(self) -> dict[str, Any]:
         rate = self._learning_rate
@@ -162,6 +199,52 @@ class BertAdamW(keras.optimizers.Optimizer):
             "layer_decay": self.layer_decay,
             "no_decay": self.no_decay,
         }
+
+
+@keras.saving.register_keras_serializable("kbert")
+class Lamb(BertAdamW):
+    """AdamW whose step, of each variable, is as long as the rate times the variable.
+
+    `u = m / (sqrt(v) + eps) + decay w; w <- w - lr |w| / |u| u`, with bias-corrected moments; a
+    norm of 0 leaves out the quotient. Source: You et al., arXiv 1904.00962, algorithm 2.
+
+    Args:
+        everywhere: whether variables that are not decayed have that quotient too, as in NVIDIA's
+            BERT; without, as Model Garden's `lamb.py` has it, theirs is the step of AdamW.
+        kwargs: as `BertAdamW`.
+    """
+
+    def __init__(self, *args: Any, everywhere: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **{"bias_correction": True, "name": "lamb", **kwargs})
+        self.everywhere = everywhere
+
+    def _update(self, index: int, variable: Any, gradient: Any, how: Update) -> None:
+        value = ops.convert_to_tensor(variable)
+        step = self._moved(self._m[index], self._v[index], gradient, how)
+        if how.decay is not None:
+            step = step + how.decay * value
+        if self.everywhere or self._decays[index]:
+            # of `step`, which holds the rate already
+            own, its = ops.sqrt(ops.sum(value**2)), ops.sqrt(ops.sum(step**2))
+            both = ops.logical_and(own > 0, its > 0)
+            step = step * ops.where(both, how.rate * own / ops.where(both, its, 1.0), 1.0)
+        self.assign_sub(variable, step)
+
+    def assign(self, variable: Any, value: Any) -> None:
+        """Of this replica's copy, where there are several."""
+        if keras.backend.backend() == "tensorflow":
+            from kbert.step.tensorflow import assign
+
+            assign(variable, value)
+        else:
+            super().assign(variable, value)
+
+    def assign_sub(self, variable: Any, value: Any) -> None:
+        """See `assign`."""
+        self.assign(variable, ops.convert_to_tensor(variable) - value)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "everywhere": self.everywhere}
 
 
 def layer_scales(paths: Sequence[str], layer_decay: float) -> list[float]:

@@ -8,7 +8,7 @@ import tensorflow as tf
 import kbert
 from kbert.config import AttentionConfig, EmbeddingConfig, EncoderConfig
 from kbert.layers.heads import Classifier, MaskedLM
-from kbert.step.optimizers import BertAdamW, global_norm, layer_scales
+from kbert.step.optimizers import BertAdamW, Lamb, global_norm, layer_scales
 from kbert.step.schedules import WarmupDecay
 
 
@@ -306,3 +306,54 @@ def test_schedule_counts_from_zero():
     v = 0.999 * 0.001 * GRADIENTS[0] ** 2 + 0.001 * GRADIENTS[1] ** 2
     expected = START - 0.005 * (m / (np.sqrt(v) + 1e-6) + 0.01 * np.array(START))
     assert np.asarray(w) == pytest.approx(expected, abs=1e-6)
+
+
+def lamb_reference(values, gradients, rate, decayed, everywhere, decay=0.01):
+    """You et al., algorithm 2, of several variables; clipped by the joint norm."""
+    values = [np.array(w, np.float64) for w in values]
+    m, v = [np.zeros_like(w) for w in values], [np.zeros_like(w) for w in values]
+    for t, step in enumerate(gradients, 1):
+        norm = np.sqrt(sum((g**2).sum() for g in step))
+        for i, gradient in enumerate(step):
+            gradient = gradient / max(norm, 1.0)
+            m[i] = 0.9 * m[i] + 0.1 * gradient
+            v[i] = 0.999 * v[i] + 0.001 * gradient**2
+            u = (m[i] / (1 - 0.9**t)) / (np.sqrt(v[i] / (1 - 0.999**t)) + 1e-6)
+            u = u + (decay if decayed[i] else 0.0) * values[i]
+            own, its = np.linalg.norm(values[i]), np.linalg.norm(u)
+            quotient = own / its if own and its and (everywhere or decayed[i]) else 1.0
+            values[i] = values[i] - rate * quotient * u
+    return values
+
+
+@pytest.mark.parametrize("everywhere", [False, True], ids=["google", "nvidia"])
+def test_lamb_is_the_papers(everywhere):
+    """A kernel, a bias, and a bias of zeros, which has no norm to go by at first."""
+    generator = np.random.default_rng(3)
+    starts = [generator.normal(size=(3, 4)), generator.normal(size=4), np.zeros(4)]
+    gradients = [[generator.normal(size=w.shape) for w in starts] for _ in range(4)]
+    variables = [variable(w, name) for w, name in zip(starts, ("kernel", "bias", "bias"), strict=1)]
+    optimizer = Lamb(0.02, everywhere=everywhere)
+    optimizer.build(variables)
+    for step in gradients:
+        optimizer.apply([tf.constant(g, tf.float32) for g in step], variables)
+    expected = lamb_reference(starts, gradients, 0.02, (True, False, False), everywhere)
+    for found, wanted in zip(variables, expected, strict=True):
+        assert np.asarray(found) == pytest.approx(wanted, abs=3e-6)
+
+
+def test_lamb_skips_what_is_not_finite():
+    w = variable(START)
+    optimizer = Lamb(0.02)
+    optimizer.build([w])
+    optimizer.apply([tf.constant([1.0, np.nan, 0.0])], [w])
+    assert np.asarray(w).tolist() == pytest.approx(START)
+    assert np.asarray(optimizer._m[0]).tolist() == [0.0, 0.0, 0.0]
+    assert int(optimizer.skipped_steps) == 1
+
+
+def test_lamb_round_trip():
+    config = Lamb(0.02, everywhere=True, clip_norm=None).get_config()
+    again = Lamb.from_config(config)
+    assert again.get_config() == config
+    assert (again.everywhere, again.bias_correction, again.clip_norm) == (True, True, None)
