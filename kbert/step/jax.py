@@ -60,23 +60,44 @@ def train_step(
     Returns:
         (mean loss of the batch, logits or None if there are parts, the state after).
     """
+    terms, _, logits, state = update(model, state, features, targets, weights, parts)
+    return jnp.sum(terms), logits, state
+
+
+def update(
+    model: Any, state: State, features: Features, targets: Any, weights: Any, parts: int = 1
+) -> tuple[Any, Any, Any, State]:
+    """As `train_step`; returns what the loss is made of.
+
+    Returns:
+        (the loss, or each of the task's `terms` [n]; what the task's `monitor` makes of the batch
+        [m], none if there are parts; logits; the state after).
+    """
     trainable, others, optimizer = state
+    task = model.task
+    # of several terms each has a count of its own, and the gradient needs all of them
+    sizes = jnp.maximum(task.counts(targets, weights), 1e-9) if task.terms else None
+    shown = jnp.zeros([0])
 
     def summed(trainable: Any, others: Any, batch: Any) -> Any:
         features, targets, weights = batch
         logits, others = model.stateless_call(trainable, others, features, training=True)
-        total, count = model.task.loss(logits, targets, weights)
-        return total, (count, others, logits)
+        total, count = task.loss(logits, targets, weights)
+        aim = total if sizes is None else jnp.sum(total / sizes)
+        return aim, (total, count, others, logits)
 
     gradient = jax.value_and_grad(summed, has_aux=True)
     batch = (dict(features), targets, weights)
     if parts == 1:
-        (total, (count, others, logits)), gradients = gradient(trainable, others, batch)
+        (_, (total, count, others, logits)), gradients = gradient(trainable, others, batch)
+        if task.monitored:
+            sums, counts = task.monitor(logits, targets, weights)
+            shown = sums / jnp.maximum(counts, 1e-9)
     else:
 
         def body(carry: Any, part: Any) -> tuple[Any, None]:
             total, count, gradients, others = carry
-            (one, (rows, others, _)), new = gradient(trainable, others, part)
+            (_, (one, rows, others, _)), new = gradient(trainable, others, part)
             gradients = [a + b for a, b in zip(gradients, new, strict=True)]
             return (total + one, count + rows, gradients, others), None
 
@@ -84,17 +105,17 @@ def train_step(
             # every parts-th row, so that rows stay on the device that has them
             return jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
 
-        zero = jnp.zeros([], "float32")
+        zero = jnp.zeros([] if sizes is None else sizes.shape, "float32")
         start = (zero, zero, [jnp.zeros_like(v) for v in trainable], others)
         (total, count, gradients, others), _ = jax.lax.scan(
             body, start, jax.tree.map(strided, batch)
         )
         logits = None
     size = jnp.maximum(count, 1e-9)
-    trainable, optimizer = model.optimizer.stateless_apply(
-        optimizer, [g / size for g in gradients], trainable
-    )
-    return total / size, logits, (trainable, others, optimizer)
+    if sizes is None:
+        gradients = [g / size for g in gradients]
+    trainable, optimizer = model.optimizer.stateless_apply(optimizer, gradients, trainable)
+    return total / size, shown, logits, (trainable, others, optimizer)
 
 
 def fit_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
@@ -114,7 +135,7 @@ def evaluate_step(model: Any, state: Any, data: Any) -> tuple[dict[str, Any], An
     features, targets, weights = _weighted(data)
     logits, _ = model.stateless_call(trainable, others, features, training=False)
     total, count = model.task.loss(logits, targets, weights)
-    loss = total / jnp.maximum(count, 1e-9)
+    loss = jnp.sum(total / jnp.maximum(count, 1e-9))
     logs, metrics = _logs(model, metrics, loss, logits, targets, weights)
     return logs, (trainable, others, metrics)
 
@@ -146,18 +167,24 @@ class Stepper:
     Args:
         model: a `TextModel` with a built optimizer.
         parts: how many pieces a step is computed in.
+        compiled: as in TensorFlow's; here every step is.
+
+    Attributes:
+        terms: of the last step, [n] float32: the loss of each of the task's `terms`.
+        shown: of the last step, [m] float32: what the task's `monitor` gives, or none.
 
     Raises:
         BadInput: there are several JAX processes.
     """
 
-    def __init__(self, model: Any, parts: int = 1) -> None:
+    def __init__(self, model: Any, parts: int = 1, compiled: bool = True) -> None:
         if jax.process_count() > 1:
             raise BadInput(
                 f"found {jax.process_count()} JAX processes, expected one; for several machines "
                 "set KERAS_BACKEND=tensorflow and --devices=multiworker"
             )
         self.model, self.parts = model, parts
+        self.terms = self.shown = np.zeros(0, np.float32)
         settings: Any = jax.config
         one = settings.jax_default_device
         self.devices = jax.local_devices() if one is None else [one]
@@ -190,12 +217,13 @@ class Stepper:
         if self._state is None:
             self._state = jax.device_put(state_of(self.model), self._everywhere)
         batch = jax.device_put(next(self._batches), self._rows)
-        loss, bad, self._state = self._step(self._state, *batch)
-        return float(loss), int(bad), stop
+        terms, shown, bad, self._state = self._step(self._state, *batch)
+        self.terms, self.shown = np.atleast_1d(np.asarray(terms)), np.asarray(shown)
+        return float(self.terms.sum()), int(bad), stop
 
     def _one(self, state: State, features: Features, targets: Any, weights: Any) -> Any:
-        loss, _, state = train_step(self.model, state, features, targets, weights, self.parts)
-        return loss, 0 if self._bad is None else state[2][self._bad], state
+        terms, shown, _, state = update(self.model, state, features, targets, weights, self.parts)
+        return terms, shown, 0 if self._bad is None else state[2][self._bad], state
 
     def agree(self, number: int) -> bool:
         """Whether all workers come with the same number; there is one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kbert.data.batches import Slices
@@ -32,19 +33,37 @@ def train_step(
     Returns:
         (mean loss of the whole batch, logits of this replica; None if there are parts).
     """
-    variables = model.trainable_variables
+    terms, _, logits = update(model, features, targets, weights, parts)
+    return tf.reduce_sum(terms), logits
+
+
+def update(
+    model: Any, features: Features, targets: tf.Tensor, weights: tf.Tensor, parts: int = 1
+) -> tuple[Any, Any, Any]:
+    """As `train_step`; returns what the loss is made of.
+
+    Returns:
+        (the loss, or each of the task's `terms` [n]; what the task's `monitor` makes of the whole
+        batch [m], none if there are parts; logits).
+    """
+    variables, task = model.trainable_variables, model.task
     values = [v.value for v in variables]
+    shown = tf.zeros([0])
+    # of several terms each has a count of its own, and the gradient needs all of them
+    sizes = _sizes(task.counts(targets, weights)) if task.terms else None
     if parts > 1:
-        total, count, gradients = _in_parts(model, features, targets, weights, values, parts)
+        total, count, gradients = _in_parts(model, features, targets, weights, values, parts, sizes)
         total, count = sum_over_replicas([total, count])
         size = tf.maximum(count, 1e-9)
-        model.optimizer.apply([g / size for g in gradients], variables)
-        return total / size, None
+        if sizes is None:
+            gradients = [g / size for g in gradients]
+        model.optimizer.apply(gradients, variables)
+        return total / size, shown, None
     with tf.GradientTape() as tape:
         logits = model(features, training=True)
-        total, count = _loss(model.task, logits, targets, weights)
-        size = tf.maximum(sum_over_replicas([tf.stop_gradient(count)])[0], 1e-9)
-        loss = total / size
+        total, count = _loss(task, logits, targets, weights)
+        terms = total / (_sizes(tf.stop_gradient(count)) if sizes is None else sizes)
+        loss = tf.reduce_sum(terms)
     gradients = tape.gradient(loss, values)
     if not isinstance(model.optimizer, BertAdamW):
         # others would take the slices of a table's gradient one by one
@@ -53,7 +72,15 @@ def train_step(
             for g, v in zip(gradients, variables, strict=True)
         ]
     model.optimizer.apply(gradients, variables)
-    return sum_over_replicas([loss])[0], logits
+    if task.monitored:
+        sums, counts = sum_over_replicas(list(task.monitor(logits, targets, weights)))
+        shown = sums / tf.maximum(counts, 1e-9)
+    return sum_over_replicas([terms])[0], shown, logits
+
+
+def _sizes(count: Any) -> Any:
+    """Counts over all replicas, to divide by."""
+    return tf.maximum(sum_over_replicas([count])[0], 1e-9)
 
 
 def _loss(task: Any, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
@@ -83,8 +110,12 @@ def _in_parts(
     weights: tf.Tensor,
     values: Sequence[Any],
     parts: int,
+    sizes: Any,
 ) -> tuple[Any, Any, list[Any]]:
-    """(sum of the loss, its count, gradients of the sum), with one part in memory at a time."""
+    """(sum of the loss, its count, gradients of the sum), with one part in memory at a time.
+
+    With `sizes` [n], the counts over the whole batch, the gradients are those of the quotients.
+    """
 
     def body(i: Any, total: Any, count: Any, sums: Any) -> Any:
         def part(x: Any) -> Any:
@@ -94,14 +125,16 @@ def _in_parts(
         with tf.GradientTape() as tape:
             logits = model(tf.nest.map_structure(part, features), training=True)
             one, rows = model.task.loss(logits, part(targets), part(weights))
-        gradients = tape.gradient(one, values, unconnected_gradients="zero")
+            aim = one if sizes is None else tf.reduce_sum(one / sizes)
+        gradients = tape.gradient(aim, values, unconnected_gradients="zero")
         gradients = [
             s + dense_gradient(g, v) for s, g, v in zip(sums, gradients, values, strict=True)
         ]
         return i + 1, total + one, count + rows, gradients
 
     zeros = [tf.zeros(v.shape, v.dtype) for v in values]
-    start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0), zeros)
+    nothing = tf.zeros([] if sizes is None else tf.shape(sizes))
+    start = (tf.constant(0), nothing, nothing, zeros)
     _, total, count, gradients = tf.while_loop(
         lambda i, *_: i < parts, body, start, parallel_iterations=1, maximum_iterations=parts
     )
@@ -141,7 +174,7 @@ def test_step(
     """(mean loss of this replica's batch, logits), without dropout and without an update."""
     logits = model(features, training=False)
     total, count = _loss(model.task, logits, targets, weights)
-    return total / tf.maximum(count, 1e-9), logits
+    return tf.reduce_sum(total / tf.maximum(count, 1e-9)), logits
 
 
 class Stepper:
@@ -150,10 +183,16 @@ class Stepper:
     Args:
         model: a `TextModel` with a built optimizer.
         parts: how many pieces a step is computed in.
+        compiled: let XLA compile the step of each replica; for batches of static shapes.
+
+    Attributes:
+        terms: of the last step, [n] float32: the loss of each of the task's `terms`.
+        shown: of the last step, [m] float32: what the task's `monitor` gives, or none.
     """
 
-    def __init__(self, model: Any, parts: int = 1) -> None:
-        self.model, self.parts = model, parts
+    def __init__(self, model: Any, parts: int = 1, compiled: bool = False) -> None:
+        self.model, self.parts, self.compiled = model, parts, compiled
+        self.terms = self.shown = np.zeros(0, np.float32)
         self.strategy = model.distribute_strategy
         self.workers, self._local = 1, 1
         self.buckets = buckets(0)
@@ -199,17 +238,23 @@ class Stepper:
         Returns:
             (mean loss of the global batch, steps in a row that were skipped, whether to stop).
         """
-        loss, bad, stops = self._step(self._iterator, tf.constant(float(stop)))
-        first = [self.strategy.experimental_local_results(x)[0] for x in (loss, bad, stops)]
-        return float(first[0]), int(first[1]), bool(first[2] > 0)
+        found = self._step(self._iterator, tf.constant(float(stop)))
+        terms, shown, bad, stops = (
+            self.strategy.experimental_local_results(x)[0].numpy() for x in found
+        )
+        self.terms, self.shown = np.atleast_1d(terms), shown
+        return float(terms.sum()), int(bad), bool(stops > 0)
 
     def _one(self, iterator: Any, stop: tf.Tensor) -> Any:
         def replica(features: Features, targets: Any, weights: Any, stop: Any) -> Any:
-            loss, _ = train_step(self.model, features, targets, weights, self.parts)
+            terms, shown, _ = update(self.model, features, targets, weights, self.parts)
             bad = getattr(self.model.optimizer, "bad_steps", tf.constant(0))
             if self.workers > 1:
                 (stop,) = sum_over_replicas([stop + 0])
-            return loss, tf.convert_to_tensor(bad), stop
+            return terms, shown, tf.convert_to_tensor(bad), stop
+
+        if self.compiled:
+            replica = tf.function(replica, jit_compile=True)
 
         batches = [next(iterator) for _ in range(self._local)]
         batch = batches[0]
@@ -313,6 +358,11 @@ def fused_adam(
             grad=gradient,
             use_locking=False,
         )
+
+
+def assign(variable: Any, value: tf.Tensor) -> None:
+    """Assigns a variable; in a replica its copy alone, which all do with the same value."""
+    tf.raw_ops.AssignVariableOp(resource=_resource(variable), value=value)
 
 
 def _resource(variable: Any) -> Any:

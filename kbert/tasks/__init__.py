@@ -71,6 +71,9 @@ class Task(abc.ABC):
         scored: the call, of those that `called` knows, whose answers `evaluate` and what else
             compares answers with targets are given; "" is what all have.
         unlabelled: whether rows may come without labels; their values are then None.
+        terms: names of the parts of the loss where there are several; `loss` then gives the sum
+            and the count of each, [n], and the loss is the sum of their quotients.
+        monitored: names of what `monitor` gives of every step of a training.
         across: whether a row's loss follows from other rows too, so that all rows of a step, of
             all replicas, have to be there.
         signatures: further calls of an export, by name; of each the names of its inputs, which
@@ -100,6 +103,8 @@ class Task(abc.ABC):
     scored: str = ""
     unlabelled: bool = False
     across: bool = False
+    terms: tuple[str, ...] = ()
+    monitored: tuple[str, ...] = ()
     signatures: Mapping[str, Mapping[str, int | str]] = {}
 
     def bound(self, options: Mapping[str, Any]) -> Task:
@@ -216,6 +221,14 @@ class Task(abc.ABC):
 
         `weights` [B] float32: what each row counts; 0 for rows that only fill a batch up.
         """
+
+    def counts(self, targets: Any, weights: Any) -> Any:
+        """The counts that `loss` gives, [n], without logits; of a task with `terms`."""
+        raise NotImplementedError
+
+    def monitor(self, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
+        """(sums [m], counts [m]) of what is `monitored`; shown are their quotients."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def metrics(self) -> list[Any]:
