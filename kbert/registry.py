@@ -22,6 +22,7 @@ KINDS = {
     "tokenizer": ("kbert.text", "TOKENIZER"),
     "format": ("kbert.checkpoints.formats", "FORMAT"),
     "reader": ("kbert.data.formats", "FORMAT"),
+    "corpus": ("kbert.pretrain.corpora", "LAYOUT"),
     "command": ("kbert.commands", None),
 }
 

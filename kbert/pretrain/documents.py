@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import os
-import pathlib
-import sys
-import zlib
 from collections.abc import Iterable, Iterator
-from typing import IO
 
 from kbert.data.table import decode, file_bytes
 from kbert.errors import BadInput
+from kbert.pretrain.unpacking import Unpacked
 
 
 def files_of(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -52,30 +48,25 @@ def sentences(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
     The end of a file ends no document, as in the original. No file is in memory as a whole.
 
     Args:
-        inputs: as `files_of` takes them; a file that ends in `.gz` is unpacked.
+        inputs: as `files_of` takes them; packed files are unpacked.
 
     Raises:
         BadInput: as `files_of`; a file that cannot be read; where it comes to a line that is
             not UTF-8 or holds a NUL byte.
     """
     for path in files_of(inputs):
-        where = "standard input" if path == "-" else path
-        try:
-            with _opened(path) as file:
-                for number, line in enumerate(file, 1):
-                    yield _text(line, where, number)
-        except (gzip.BadGzipFile, EOFError, zlib.error, OSError):
-            if path != "-":
-                file_bytes(path)  # says what is wrong
-            raise
+        with Unpacked(path) as file:
+            for number, line in enumerate(_lines(file), 1):
+                yield _text(line, file.where, number)
 
 
-def _opened(path: str) -> IO[bytes]:
-    if path == "-":
-        return sys.stdin.buffer
-    if pathlib.Path(path).suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return open(path, "rb")
+def _lines(file: Unpacked) -> Iterator[bytes]:
+    rest = b""
+    while chunk := file.read(1 << 20):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
 
 
 def _text(line: bytes, where: str, number: int) -> str:

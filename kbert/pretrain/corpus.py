@@ -1,0 +1,153 @@
+"""The documents of a corpus, whatever files they are in: streamed, split, filtered."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kbert import registry
+from kbert.errors import BadInput, nearest
+from kbert.pretrain.corpora import Layout, Reading
+from kbert.pretrain.documents import files_of
+from kbert.pretrain.textfile import MEGABYTE
+from kbert.pretrain.unpacking import Unpacked
+
+COUNTS = (
+    *("files", "bytes", "file_bytes", "blank_lines", "cut_documents"),
+    *("documents", "sentences", "characters"),
+)
+
+
+def _field(default: Any, help_text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help_text})
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusOptions:
+    """How the files of a corpus are read.
+
+    Raises:
+        BadInput: a value of another type or out of its range; names the field.
+    """
+
+    format: str = _field("auto", "How files hold documents; auto: by suffix or beginning.")
+    text: str = _field("text", "Field or column of the text, where documents have several.")
+    language: str = _field("en", "Whose rules split text into sentences, as ISO 639-1.")
+    max_line_mb: int = _field(16, "Longest line in MB; a longer one is refused.")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value: Any = getattr(self, field.name)
+            if type(value) is not type(field.default):
+                raise BadInput(
+                    f"{field.name}: found {value!r}, expected {type(field.default).__name__}"
+                )
+        known = ["auto", *registry.names("corpus")]
+        if self.format not in known:
+            raise BadInput(f"format: found {self.format!r}{nearest(self.format, known)}")
+        if self.max_line_mb < 1:
+            raise BadInput(f"max_line_mb: found {self.max_line_mb}, expected at least 1")
+
+
+def documents(
+    inputs: Iterable[str | os.PathLike[str]],
+    options: CorpusOptions | None = None,
+    counts: dict[str, int] | None = None,
+) -> Iterator[list[str]]:
+    """The sentences of each document, stripped, none empty.
+
+    Streamed: no file is in memory as a whole. The end of a file ends a document.
+
+    Args:
+        inputs: as `kbert.pretrain.documents.files_of` takes them; packed files are unpacked.
+        options: of another than the defaults.
+        counts: filled as it goes, with the names of `COUNTS`.
+
+    Raises:
+        BadInput: as `files_of`; where it comes to something that cannot be read.
+    """
+    options = options or CorpusOptions()
+    counts = {} if counts is None else counts
+    for name in COUNTS:
+        counts.setdefault(name, 0)
+    for document in _read(files_of(inputs), options, counts):
+        if document:
+            counts["documents"] += 1
+            counts["sentences"] += len(document)
+            counts["characters"] += sum(map(len, document))
+            yield document
+
+
+def blocks(
+    inputs: Iterable[str | os.PathLike[str]],
+    options: CorpusOptions | None = None,
+    size: int = 1 << 23,
+    counts: dict[str, int] | None = None,
+) -> Iterator[list[list[str]]]:
+    """Documents in groups, the same whoever reads them.
+
+    Args:
+        inputs, options, counts: as of `documents`.
+        size: characters of a group; a longer document is one of its own.
+    """
+    block: list[list[str]] = []
+    held = 0
+    for document in documents(inputs, options, counts):
+        length = sum(map(len, document)) + len(document)
+        if block and held + length > size:
+            yield block
+            block, held = [], 0
+        block.append(document)
+        held += length
+    if block:
+        yield block
+
+
+def _read(files: list[str], options: CorpusOptions, counts: dict[str, int]) -> Iterator[list[str]]:
+    how = Reading(
+        options.text, options.max_line_mb * MEGABYTE, _late_splitter(options.language), counts
+    )
+    for path in files:
+        done, packed = counts["bytes"], counts["file_bytes"]
+        with Unpacked(path) as file:
+            layout = layout_of(file, options.format)
+            for document in layout.read(file, how):
+                counts["bytes"] = done + file.bytes_read
+                counts["file_bytes"] = packed + file.position()
+                yield document
+        counts["files"] += 1
+
+
+def _late_splitter(language: str) -> Any:
+    """Loads the library with the first text that there is to split."""
+    split: Any = None
+
+    def late(text: str) -> list[str]:
+        nonlocal split
+        if split is None:
+            from kbert.pretrain.splitting import splitter
+
+            split = splitter(language)
+        return split(text)
+
+    return late
+
+
+def layout_of(file: Unpacked, name: str = "auto") -> Layout:
+    """The layout of a name; of "auto" by the suffix, else by how the file begins, else lines."""
+    if name != "auto":
+        return registry.get("corpus", name)
+    layouts = [registry.get("corpus", name) for name in registry.names("corpus")]
+    suffix = pathlib.Path(file.name).suffix
+    head = file.peek()
+    for fits in (
+        lambda layout: suffix in layout.suffixes,
+        lambda layout: layout.begins(head),
+    ):
+        for layout in layouts:
+            if fits(layout):
+                return layout
+    return registry.get("corpus", "lines")
