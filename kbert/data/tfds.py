@@ -7,8 +7,9 @@ yet is downloaded, into `TFDS_DATA_DIR` or the place that the library has for it
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,17 @@ def read(source: str) -> Table:
 
     Raises:
         BadInput: no such data set or split, the library is missing, or what it raises itself.
+    """
+    found = list(rows(source))
+    columns = {column: [row[column] for row in found] for column in found[0]}
+    return Table(source, columns, range(1, len(found) + 1), unit="row")
+
+
+def rows(source: str) -> Iterator[dict[str, Any]]:
+    """The rows of one split as `read` gives them, one at a time; at least one.
+
+    Raises:
+        BadInput: as `read`.
     """
     name, at, split = source.removeprefix(PREFIX).partition("@")
     if not name or not at or not split:
@@ -45,7 +57,8 @@ def read(source: str) -> Table:
         raise BadInput(f"{source}: {_line(error)}") from None
     try:
         builder.download_and_prepare()
-        rows = list(tensorflow_datasets.as_numpy(builder.as_dataset(split=split)))
+        found = iter(tensorflow_datasets.as_numpy(builder.as_dataset(split=split)))
+        first = next(found, None)
     except Exception as error:
         if "corresponds to no data" in str(error):
             raise BadInput(f"{source}: no rows") from None
@@ -56,17 +69,21 @@ def read(source: str) -> Table:
                 f"{source}: {name} has no split {begun!r}{nearest(begun, splits)}"
             ) from None
         raise BadInput(f"{source}: {_line(error)}") from None
-    if not rows:
+    if first is None:
         raise BadInput(f"{source}: no rows")
     features = builder.info.features
-    columns: dict[str, list[Any]] = {
-        column: [
-            _plain(row[column], feature, f"{source}: row {number}: {column}")
-            for number, row in enumerate(rows, 1)
-        ]
-        for column, feature in features.items()
-    }
-    return Table(source, columns, range(1, len(rows) + 1), unit="row")
+    for number, row in enumerate(_each(itertools.chain([first], found), source), 1):
+        yield {
+            column: _plain(row[column], feature, f"{source}: row {number}: {column}")
+            for column, feature in features.items()
+        }
+
+
+def _each(found: Iterable[Any], source: str) -> Iterator[Any]:
+    try:
+        yield from found
+    except Exception as error:  # a file of it that is not whole
+        raise BadInput(f"{source}: {_line(error)}") from None
 
 
 def _plain(value: Any, feature: Any, where: str) -> Any:

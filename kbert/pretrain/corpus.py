@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kbert import registry
-from kbert.errors import BadInput, nearest
+from kbert.data import tfds
+from kbert.pretrain import filters
 from kbert.pretrain.corpora import Layout, Reading
+from kbert.pretrain.corpora._rows import text_of
+from kbert.pretrain.corpus_options import CorpusOptions
 from kbert.pretrain.documents import files_of
 from kbert.pretrain.textfile import MEGABYTE
 from kbert.pretrain.unpacking import Unpacked
@@ -18,38 +20,10 @@ from kbert.pretrain.unpacking import Unpacked
 COUNTS = (
     *("files", "bytes", "file_bytes", "blank_lines", "cut_documents"),
     *("documents", "sentences", "characters"),
+    *filters.COUNTS,
 )
 
-
-def _field(default: Any, help_text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help_text})
-
-
-@dataclasses.dataclass(frozen=True)
-class CorpusOptions:
-    """How the files of a corpus are read.
-
-    Raises:
-        BadInput: a value of another type or out of its range; names the field.
-    """
-
-    format: str = _field("auto", "How files hold documents; auto: by suffix or beginning.")
-    text: str = _field("text", "Field or column of the text, where documents have several.")
-    language: str = _field("en", "Whose rules split text into sentences, as ISO 639-1.")
-    max_line_mb: int = _field(16, "Longest line in MB; a longer one is refused.")
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value: Any = getattr(self, field.name)
-            if type(value) is not type(field.default):
-                raise BadInput(
-                    f"{field.name}: found {value!r}, expected {type(field.default).__name__}"
-                )
-        known = ["auto", *registry.names("corpus")]
-        if self.format not in known:
-            raise BadInput(f"format: found {self.format!r}{nearest(self.format, known)}")
-        if self.max_line_mb < 1:
-            raise BadInput(f"max_line_mb: found {self.max_line_mb}, expected at least 1")
+__all__ = ["COUNTS", "CorpusOptions", "blocks", "documents", "layout_of"]
 
 
 def documents(
@@ -73,12 +47,11 @@ def documents(
     counts = {} if counts is None else counts
     for name in COUNTS:
         counts.setdefault(name, 0)
-    for document in _read(files_of(inputs), options, counts):
-        if document:
-            counts["documents"] += 1
-            counts["sentences"] += len(document)
-            counts["characters"] += sum(map(len, document))
-            yield document
+    for document in filters.filtered(_read(files_of(inputs), options, counts), options, counts):
+        counts["documents"] += 1
+        counts["sentences"] += len(document)
+        counts["characters"] += sum(map(len, document))
+        yield document
 
 
 def blocks(
@@ -112,6 +85,13 @@ def _read(files: list[str], options: CorpusOptions, counts: dict[str, int]) -> I
     )
     for path in files:
         done, packed = counts["bytes"], counts["file_bytes"]
+        if path.startswith(tfds.PREFIX):
+            for number, row in enumerate(tfds.rows(path), 1):
+                text = text_of(row, how.field, f"{path}: row {number}")
+                counts["bytes"] += len(text.encode())
+                yield how.sentences(text)
+            counts["files"] += 1
+            continue
         with Unpacked(path) as file:
             layout = layout_of(file, options.format)
             for document in layout.read(file, how):

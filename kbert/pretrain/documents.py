@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from kbert.data.table import decode, file_bytes
+from kbert.data.tfds import PREFIX
 from kbert.errors import BadInput
 from kbert.pretrain.unpacking import Unpacked
 
@@ -18,7 +19,8 @@ def files_of(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
     machine to the next: where its order matters, name the files.
 
     Args:
-        inputs: a path, or a pattern with `*`, `?` or `[...]`; "-" is standard input.
+        inputs: a path, or a pattern with `*`, `**`, `?` or `[...]`; "-" is standard input, and a
+            data set of `kbert.data.tfds` stands for itself.
 
     Raises:
         BadInput: there are no inputs, a file or a match is missing, or it is a directory.
@@ -27,7 +29,7 @@ def files_of(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
     for item in inputs:
         name = os.fspath(item)
         matches = [name]
-        if name != "-" and not os.path.exists(name):
+        if name != "-" and not name.startswith(PREFIX) and not os.path.exists(name):
             matches = sorted(glob.glob(name, recursive=True))
             if not matches and glob.has_magic(name):
                 raise BadInput(f"{name}: no file matches")

@@ -121,6 +121,7 @@ class Unpacked:
             self.name = self.name.removesuffix(self._packing.suffix)
             self._file = self._packing.opened(self._raw, self.where)
         self.bytes_read = 0
+        self._share: float | None = None
 
     def __enter__(self) -> Unpacked:
         return self
@@ -149,9 +150,18 @@ class Unpacked:
         """The open file where it was not packed and can be read at any place, else None."""
         return self._raw if self._packing is None and self._raw.seekable() else None
 
+    def read_so_far(self, size: int, share: float) -> None:
+        """For who reads `file` itself: so many more bytes of text, now at this share of all."""
+        self.bytes_read += size
+        self._share = share
+
     def position(self) -> int:
         """Bytes read of the file as it lies on the disk; of standard input unpacked ones."""
-        return self._raw.tell() if self._raw.seekable() else self.bytes_read
+        if self._raw is sys.stdin.buffer:
+            return self.bytes_read
+        if self._share is not None:
+            return int(self._share * os.fstat(self._raw.fileno()).st_size)
+        return self._raw.tell()
 
     def _guarded(self, call: Callable[[int], bytes], size: int) -> bytes:
         try:

@@ -37,10 +37,8 @@ class Layout:
         suffixes: with the dot, how names of its files end.
         begins: whether a file begins so; asked where the suffix says nothing.
         read: the sentences of each document, stripped, none empty; a list may be.
-        binary: whether its files hold no lines of text.
     """
 
     suffixes: tuple[str, ...]
     begins: Callable[[bytes], bool]
     read: Callable[[Unpacked, Reading], Iterator[list[str]]]
-    binary: bool = False
