@@ -45,9 +45,15 @@ class EmbeddingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AttentionConfig:
-    """How the width D is shared among N heads."""
+    """How the width D is shared among N heads, and what a token sees.
+
+    Attributes:
+        num_attention_heads: N.
+        causal: whether a token sees those before it and itself alone; None is that it sees all.
+    """
 
     num_attention_heads: int
+    causal: bool | None = None
 
     def __post_init__(self) -> None:
         _positive("attention.", num_attention_heads=self.num_attention_heads)

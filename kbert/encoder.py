@@ -40,6 +40,8 @@ class Encoder(keras.Model):
         only_pooled: return `pooled_output` alone; of the last block only what the first tokens
             need is computed. For a config with a pooler.
         word_table: also return the word embeddings, by which a masked language model decodes.
+        packed: rows may hold several texts, which the mask numbers from 1; tokens see their own
+            text alone, and its positions begin at 0. Not with `flat`.
 
     Returns:
         dict of `sequence_output` [B, T, D]; `pooled_output` [B, D] if the config has a pooler;
@@ -112,13 +114,18 @@ class Encoder(keras.Model):
         flat: bool | None = False,
         only_pooled: bool = False,
         word_table: bool = False,
+        packed: bool = False,
     ) -> dict[str, Any]:
         """See the class."""
         ids, mask, types = features_of(inputs)
         self.embeddings.check_length(ids)
-        flat = flat_pays(mask) if flat is None else flat
+        flat = flat_pays(mask) and not packed if flat is None else flat
         training = training and not self.frozen
-        rows = FlatRows.of(mask, training) if flat else PaddedRows.of(mask)
+        causal = bool(self.config.attention.causal)
+        if flat:
+            rows: FlatRows | PaddedRows = FlatRows.of(mask, training, causal)
+        else:
+            rows = PaddedRows.of(mask, causal, packed)
         x = self.embeddings(rows.of_ids(ids), rows.of_ids(types), rows.places(), training=training)
         if isinstance(rows, PaddedRows):
             x = rows.enter(x)

@@ -293,7 +293,6 @@ def test_a_changed_value_is_written_over_the_old_one(goldens):
 @pytest.mark.parametrize(
     ("key", "value", "only"),
     [
-        ("is_decoder", True, "False"),
         ("add_cross_attention", True, "False"),
         ("position_embedding_type", "relative_key", "'absolute'"),
         ("quantization_config", {"bits": 4}, "None"),

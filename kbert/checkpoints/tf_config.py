@@ -232,8 +232,13 @@ def word_for(content: Content, format: str, title: str) -> str:
     """The word of a format for an activation.
 
     Raises:
-        BadInput: it has none.
+        BadInput: it has none; or the config is causal, which these formats are not.
     """
+    if content.config.attention.causal:
+        raise BadInput(
+            f"is_decoder: found True, {title} has no key for it, and there tokens see all others; "
+            "write another format"
+        )
     act = content.config.hidden_act
     act = {"gelu_pytorch_tanh": "gelu_new"}.get(act, act)
     words = content.family.activations[format]

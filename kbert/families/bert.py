@@ -133,6 +133,7 @@ FAMILY = Family(
         "hidden_size": ("hidden_size", int, REQUIRED),
         "num_hidden_layers": ("num_hidden_layers", int, REQUIRED),
         "num_attention_heads": ("attention.num_attention_heads", int, REQUIRED),
+        "is_decoder": ("attention.causal", bool | None, None),
         "intermediate_size": ("intermediate_size", int, REQUIRED),
         "hidden_act": ("hidden_act", str, "gelu"),
         "hidden_dropout_prob": ("dropout.hidden", float, 0.1),
@@ -145,7 +146,6 @@ FAMILY = Family(
         "pad_token_id": ("embedding.pad_token_id", int, 0),
     },
     accepted={
-        "is_decoder": (False, None),
         "add_cross_attention": (False, None),
         "position_embedding_type": ("absolute", None),
         "quantization_config": (None,),

@@ -23,27 +23,52 @@ class PaddedRows:
 
     Attributes:
         batch, length: B and T, numbers or scalar tensors.
-        bias: [B, 1, 1, T] float32, 0 for a real token and `HIDDEN` for padding.
+        bias: [B, 1, 1 or T, T] float32, 0 for what a token may see, and `HIDDEN` else.
+        positions: of each slot in its text, [T] or [B, T] int32.
     """
 
     batch: Any
     length: Any
     bias: Any
+    positions: Any
 
     @classmethod
-    def of(cls, attention_mask: Any) -> PaddedRows:
-        """Reads B, T and the padding from a mask [B, T], 1 for real tokens."""
-        batch, length = ops.shape(attention_mask)[0], ops.shape(attention_mask)[1]
-        bias = (1.0 - ops.cast(attention_mask, "float32")) * HIDDEN
-        return cls(batch, length, bias[:, None, None, :])
+    def of(cls, attention_mask: Any, causal: bool = False, packed: bool = False) -> PaddedRows:
+        """Reads B, T and the padding from a mask [B, T], 1 for real tokens.
+
+        Args:
+            attention_mask: 0 at padding.
+            causal: a token sees those before it and itself alone.
+            packed: a row may hold several texts one after the other. The mask numbers them from
+                1; tokens see their own text alone, whose positions begin at 0.
+        """
+        mask = ops.cast(attention_mask, "int32")
+        batch, length = ops.shape(mask)[0], ops.shape(mask)[1]
+        places = ops.arange(length, dtype="int32")
+        if not packed and not causal:
+            bias = (1.0 - ops.cast(mask, "float32")) * HIDDEN
+            return cls(batch, length, bias[:, None, None, :], places)
+        before = places[None, :] < places[:, None]
+        seen = ops.broadcast_to((mask > 0)[:, None, :], (batch, length, length))
+        if packed:
+            together = mask[:, :, None] == mask[:, None, :]
+            places = ops.sum(ops.cast(ops.logical_and(together, before), "int32"), axis=-1)
+            # padding sees padding, as a row of nothing has no softmax
+            seen = together
+        if causal:
+            seen = ops.logical_and(
+                seen, ops.logical_or(before, ops.eye(length, dtype="bool"))[None]
+            )
+        bias = (1.0 - ops.cast(seen, "float32")) * HIDDEN
+        return cls(batch, length, bias[:, None], places)
 
     def of_ids(self, ids: Any) -> Any:
         """Ids [B, T], as they are."""
         return ids
 
     def places(self) -> Any:
-        """The position of each slot in its text, [T] int32: the same in every row."""
-        return ops.arange(self.length, dtype="int32")
+        """The position of each slot in its text, [T] int32, or [B, T] where rows differ."""
+        return self.positions
 
     def enter(self, padded: Any) -> Any:
         """[B, T, D] -> the list of tokens, [B*T, D]."""
@@ -72,7 +97,7 @@ class PaddedRows:
 
     def firsts(self) -> PaddedRows:
         """Rows of each text's first token alone, which may see all that its text's tokens see."""
-        return PaddedRows(self.batch, 1, self.bias)
+        return PaddedRows(self.batch, 1, self.bias[:, :, :1], self.positions[..., :1])
 
 
 def _take(values: Any, indices: Any) -> Any:
@@ -173,12 +198,13 @@ class FlatRows(GatheredRows):
     each has its own. Shapes depend on the data, so a TPU and `jax.jit` cannot run it.
 
     Attributes:
-        bias: [R, 1, W, W] float32, 0 between tokens of one sentence, else `HIDDEN`; R is B, or
-            ceil(B/2).
+        bias: [R, 1, W, W] float32, 0 between tokens of one sentence that see each other, else
+            `HIDDEN`; R is B, or ceil(B/2).
     """
 
-    def __init__(self, attention_mask: Any, training: bool = False) -> None:
+    def __init__(self, attention_mask: Any, training: bool = False, causal: bool = False) -> None:
         mask = ops.cast(attention_mask, "int32")
+        self.causal = causal
         batch, self._length = ops.shape(mask)[0], ops.shape(mask)[1]
         self._mask = mask
         lengths = ops.sum(mask, axis=1)
@@ -205,7 +231,10 @@ class FlatRows(GatheredRows):
         long_at, short_at = (_take(self._starts, who)[:, None] for who in (longer, shorter))
         token = ops.where(in_long, long_at + slot, short_at + slot - long)
         owner = ops.cast(in_long, "int32") + ops.cast(used, "int32")
-        apart = ops.cast(owner[:, :, None] != owner[:, None, :], "float32") * HIDDEN
+        hidden = owner[:, :, None] != owner[:, None, :]
+        if causal:
+            hidden = ops.logical_or(hidden, slot[:, None, :] > slot[:, :, None])
+        apart = ops.cast(hidden, "float32") * HIDDEN
 
         # and the way back: the row of each sentence, and the slot where it begins
         rank = ops.argsort(order)
@@ -229,12 +258,14 @@ class FlatRows(GatheredRows):
         self._pairs = (longer, shorter, second, long[:, 0])
 
     @classmethod
-    def of(cls, attention_mask: Any, training: bool | None = False) -> FlatRows:
+    def of(
+        cls, attention_mask: Any, training: bool | None = False, causal: bool = False
+    ) -> FlatRows:
         """Lays out the real tokens of a mask [B, T], 1 for real tokens; B may be 0.
 
-        Each row needs at least one token.
+        Each row needs at least one token. `causal` as `PaddedRows.of` has it.
         """
-        return cls(attention_mask, bool(training))
+        return cls(attention_mask, bool(training), causal)
 
     def of_ids(self, ids: Any) -> Any:
         """Ids [B, T] -> those of the real tokens, [M]."""

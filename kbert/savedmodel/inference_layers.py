@@ -23,8 +23,11 @@ class InferenceRows(FlatRows):
 
     @property
     def padding(self) -> Any:
-        """[B, 1, T] float32, `HIDDEN` at padding."""
-        return ((1.0 - tf.cast(self._mask, tf.float32)) * HIDDEN)[:, None, :]
+        """[B, 1, T] float32, `HIDDEN` at what a first token may not see: padding."""
+        seen = tf.cast(self._mask, tf.float32)
+        if self.causal:
+            seen *= tf.one_hot(0, tf.shape(seen)[1])
+        return ((1.0 - seen) * HIDDEN)[:, None, :]
 
 
 class InferenceAttention(keras.layers.Layer):

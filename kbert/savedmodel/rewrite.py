@@ -105,7 +105,7 @@ class InferenceEncoder(Encoder):
     ) -> dict[str, Any]:
         """See the class; it is always flat, and gives no attentions."""
         ids, mask, types = features_of(inputs)
-        rows = InferenceRows(mask)
+        rows = InferenceRows(mask, causal=bool(self.config.attention.causal))
         self.embeddings.check_length(ids)
         x = self.embeddings(rows.of_ids(ids), rows.of_ids(types), rows.places())
         states = [x]

@@ -105,11 +105,11 @@ CASES = [
     ),
     Case(
         "config_of_a_decoder",
-        "The model computes in another way: from left to right.",
-        _CONFIG + ": is_decoder: found True, kbert computes False only",
+        "The model computes in another way: it also looks at a second text.",
+        _CONFIG + ": add_cross_attention: found True, kbert computes False only",
         _OTHER,
         _MODEL,
-        (config(is_decoder=True),),
+        (config(add_cross_attention=True),),
     ),
     Case(
         "config_with_other_positions",

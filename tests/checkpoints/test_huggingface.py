@@ -268,11 +268,11 @@ def test_config_names_file_and_field(copy):
     folder = copy()
     file = edit(folder, hidden_size="32")
     assert message(Directory, folder) == f"{file}: hidden_size: found '32' (str), expected int"
-    edit(folder, hidden_size=32, is_decoder=True)
+    edit(folder, hidden_size=32, add_cross_attention=True)
     assert message(Directory, folder) == (
-        f"{file}: is_decoder: found True, kbert computes False only"
+        f"{file}: add_cross_attention: found True, kbert computes False only"
     )
-    edit(folder, is_decoder=False, model_type="brt")
+    edit(folder, add_cross_attention=False, model_type="brt")
     assert message(Directory, folder).startswith(
         f"{file}: model_type: found 'brt', expected a family that kbert has; did you mean 'bert'"
     )

@@ -1,6 +1,8 @@
 """Both layouts of a batch give the same answers, gradients and probabilities."""
 
 import keras
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -208,3 +210,72 @@ def test_dropout_works_in_the_flat_layout():
     first, second = (made(batch, flat=True, training=True)["pooled_output"] for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
     assert keras.ops.isfinite(first).numpy().all()
+
+
+# what a token sees ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def causal(encoder):
+    attention = dataclasses.replace(CONFIG.attention, causal=True)
+    made = Encoder(CONFIG.replace(attention=attention), seed=3)
+    for mine, its in zip(made.weights, encoder.weights, strict=True):
+        mine.assign(its)
+    return made
+
+
+def test_causal_vectors_do_not_know_what_comes_after(causal, encoder):
+    batch = features([6, 6], 6)
+    later = {**batch, "input_ids": batch["input_ids"].copy()}
+    later["input_ids"][:, 4:] = 7
+    found, other = (np.asarray(causal(x)["sequence_output"]) for x in (batch, later))
+    np.testing.assert_array_equal(found[:, :4], other[:, :4])
+    assert np.abs(found[:, 4:] - other[:, 4:]).max() > 0.05
+    # the same weights see all in an encoder that is not
+    both = [np.asarray(encoder(x)["sequence_output"]) for x in (batch, later)]
+    assert np.abs(both[0][:, :4] - both[1][:, :4]).max() > 0.05
+    # of one token there is nothing else to see
+    single = features([1, 1], 1)
+    np.testing.assert_allclose(
+        causal(single)["sequence_output"], encoder(single)["sequence_output"], atol=1e-6
+    )
+
+
+def test_causal_is_one_in_both_layouts(causal):
+    lengths = [2, 9, 4, 7, 1]
+    batch = features(lengths, 9)
+    padded, flat = causal(batch, attentions=True), causal(batch, flat=True, attentions=True)
+    real = mask_of(lengths, 9)[:, :, None]
+    for name in ("sequence_output", "pooled_output"):
+        here = real if name == "sequence_output" else 1
+        np.testing.assert_allclose(flat[name] * here, padded[name] * here, atol=5e-6)
+    weights = np.asarray(padded["attentions"][0])
+    assert weights[1, 0][np.triu_indices(9, 1)].max() == 0
+    assert weights[1].sum(-1) == pytest.approx(1, abs=1e-5)
+    alone = causal(batch, only_pooled=True)["pooled_output"]
+    np.testing.assert_allclose(alone, padded["pooled_output"], atol=5e-6)
+    alone = causal(batch, only_pooled=True, flat=True)["pooled_output"]
+    np.testing.assert_allclose(alone, padded["pooled_output"], atol=5e-6)
+
+
+@pytest.mark.parametrize("which", ["encoder", "causal"])
+def test_packed_texts_are_as_if_alone(which, request):
+    """Three texts in two rows of seven slots; each has the vectors that it has in its own row."""
+    model = request.getfixturevalue(which)
+    batch = features([3, 4, 5], 5)
+    rows = [[(0, 3), (1, 4)], [(2, 5)]]
+    packed = {name: np.zeros((2, 7), np.int32) for name in batch}
+    for row, texts in enumerate(rows):
+        at = 0
+        for number, (text, length) in enumerate(texts, 1):
+            for name in batch:
+                packed[name][row, at : at + length] = batch[name][text, :length]
+            packed["attention_mask"][row, at : at + length] = number
+            at += length
+    alone = np.asarray(model(batch)["sequence_output"])
+    found = np.asarray(model(packed, packed=True)["sequence_output"])
+    np.testing.assert_allclose(found[0, :3], alone[0, :3], atol=5e-6)
+    np.testing.assert_allclose(found[0, 3:], alone[1, :4], atol=5e-6)
+    np.testing.assert_allclose(found[1, :5], alone[2], atol=5e-6)
+    # the numbers alone pack nothing
+    assert np.abs(np.asarray(model(packed)["sequence_output"])[0, 3:] - alone[1, :4]).max() > 0.05
