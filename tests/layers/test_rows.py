@@ -1,8 +1,8 @@
 """Both layouts of a batch give the same answers, gradients and probabilities."""
 
-import keras
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
