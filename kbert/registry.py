@@ -23,6 +23,7 @@ KINDS = {
     "format": ("kbert.checkpoints.formats", "FORMAT"),
     "reader": ("kbert.data.formats", "FORMAT"),
     "corpus": ("kbert.pretrain.corpora", "LAYOUT"),
+    "vocabulary": ("kbert.pretrain.vocabularies", "VOCABULARY"),
     "command": ("kbert.commands", None),
 }
 

@@ -53,16 +53,22 @@ def run(values: flags.FlagValues) -> int:
 
 
 def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model of any format; of a Hugging Face one weights are untouched."""
+    """The tokenizer of a model of any format; of a Hugging Face one weights are untouched.
+
+    A directory of a vocabulary alone, as `kbert vocabulary` writes it, has one too.
+    """
     from kbert import registry
     from kbert.checkpoints import hub
     from kbert.checkpoints.checkpoint import format_of
     from kbert.checkpoints.formats.huggingface import family_of
+    from kbert.text.wordpiece_files import VOCABULARY
 
     path = hub.fetch(model, weights=False)
     found = format_of(path)
     if found is not None and found.name != "huggingface":
         return found.open(path).tokenizer()
+    if found is None and (path / VOCABULARY).is_file():
+        return registry.get("tokenizer", "wordpiece").from_directory(path)
     return registry.get("tokenizer", family_of(path).tokenizer).from_directory(path)
 
 

@@ -23,7 +23,7 @@ COUNTS = (
     *filters.COUNTS,
 )
 
-__all__ = ["COUNTS", "CorpusOptions", "blocks", "documents", "layout_of"]
+__all__ = ["COUNTS", "CorpusOptions", "blocks", "documents", "layout_of", "total_size"]
 
 
 def documents(
@@ -77,6 +77,18 @@ def blocks(
         held += length
     if block:
         yield block
+
+
+def total_size(inputs: Iterable[str | os.PathLike[str]]) -> int:
+    """Bytes of all files as they lie on the disk, as `counts["file_bytes"]` counts them; 0 where
+    one has no size that is known before, as standard input.
+
+    Raises:
+        BadInput: as `files_of`.
+    """
+    files = files_of(inputs)
+    known = all(os.path.isfile(path) for path in files)
+    return sum(map(os.path.getsize, files)) if known else 0
 
 
 def _read(files: list[str], options: CorpusOptions, counts: dict[str, int]) -> Iterator[list[str]]:
