@@ -27,14 +27,10 @@ def answerer(model: Any, call: str = "") -> Answer:
     the decoding behind it are TensorFlow's in any case.
     """
     if keras.backend.backend() == "tensorflow":
-        return tf.function(
-            lambda fields: model.answer(fields, call), reduce_retracing=True, autograph=False
-        )
+        return _traced_once(lambda fields: model.answer(fields, call))
     task = model.task.called(call)
     network = step_module().Network(model)
-    before = tf.function(
-        lambda fields: model.padded(fields, call), reduce_retracing=True, autograph=False
-    )
+    before = _traced_once(lambda fields: model.padded(fields, call))
     after = tf.function(
         lambda logits, features: task.decode(logits, model.labels, model.options, features),
         reduce_retracing=True,
@@ -54,6 +50,21 @@ def answerer(model: Any, call: str = "") -> Answer:
             found.append(task.kept(logits, some))
         logits = tf.nest.map_structure(lambda *parts: tf.constant(np.concatenate(parts)), *found)
         return after(logits, features)
+
+    return answer
+
+
+def _traced_once(function: Answer) -> Answer:
+    """The function as one graph for any number of rows, however many come first."""
+    traced: dict[Any, Any] = {}
+
+    def answer(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        specs = {name: tf.TensorSpec([None] * len(x.shape), x.dtype) for name, x in fields.items()}
+        key = tuple(specs.items())
+        if key not in traced:
+            compiled = tf.function(function, autograph=False)
+            traced[key] = compiled.get_concrete_function(specs)
+        return traced[key](dict(fields))
 
     return answer
 
