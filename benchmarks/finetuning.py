@@ -305,7 +305,9 @@ def glue_peer_run(job: Job, python: str, model: str, seed: int, threads: int) ->
 
 def rates_of(found: Mapping[str, Any], name: str) -> float:
     """A rate of a peer's run; where it lists its seeds, of the only one."""
-    return found[name] if name in found else found["runs"][0][name]
+    only = found["runs"][0] if "runs" in found else found
+    value = only.get(name, found.get(name))
+    return value["median"] if isinstance(value, dict) else value
 
 
 def row(
