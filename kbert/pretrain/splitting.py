@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from kbert.errors import BadInput
 
+# of several bytes in UTF-8, at which the library can fail (1.0.32: "J.\u00a0K. Rowling")
+_SPACES = re.compile("[\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 # the splitter takes quadratic time: a longer text goes in by parts
 _PART = 10_000
 
@@ -29,16 +32,29 @@ def splitter(language: str = "en") -> Callable[[str], list[str]]:
             "splitting into sentences needs sentencex; run: pip install 'kbert-tf[data]'"
         ) from None
 
+    def ends(text: str) -> list[int]:
+        """Characters of each sentence with the space around it; their sum is all."""
+        plain = text if text.isascii() else _SPACES.sub(" ", text)
+        try:
+            return [len(sentence) for sentence in segment(language, plain)]
+        except BaseException as error:
+            # a failure within the library is no Exception: better a long sentence than no corpus
+            if type(error).__name__ != "PanicException":
+                raise
+            return [len(text)]
+
     def split(text: str) -> list[str]:
         found: list[str] = []
-        rest = text
-        while len(rest) > _PART:
-            parts = segment(language, rest[:_PART])
-            # the last one may go on behind the cut
-            taken = sum(map(len, parts[:-1])) or _PART
-            found += parts[:-1] if len(parts) > 1 else [rest[:_PART]]
-            rest = rest[taken:]
-        found += segment(language, rest)
-        return [sentence for sentence in map(str.strip, found) if sentence]
+        place = 0
+        while place < len(text):
+            part = text[place : place + _PART]
+            sizes = ends(part)
+            if place + _PART < len(text):
+                # the last one may go on behind the cut; one without end is cut at a space
+                sizes = sizes[:-1] or [part.rfind(" ") + 1 or _PART]
+            for size in sizes:
+                found.append(text[place : place + size].strip())
+                place += size
+        return [sentence for sentence in found if sentence]
 
     return split
