@@ -138,7 +138,8 @@ def _near_test(threshold: float) -> Test:
         from datasketch import MinHash, MinHashLSH
     except ImportError:
         raise _missing("deduplicate", "datasketch") from None
-    index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS)
+    # a document that it overlooks stays; one that it finds is looked at again
+    index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, weights=(0.05, 0.95))
     kept: list[Any] = []
 
     def test(document: list[str]) -> str | None:
@@ -147,7 +148,6 @@ def _near_test(threshold: float) -> Test:
         grams = _grams(document)
         while part := list(itertools.islice(grams, _AT_ONCE)):
             sketch.update_batch(part)
-        # the index also finds some that are less near
         if any(kept[number].jaccard(sketch) >= threshold for number in index.query(sketch)):
             return "dropped_near_duplicates"
         index.insert(len(kept), sketch, check_duplication=False)
@@ -167,7 +167,7 @@ def _grams(document: list[str]) -> Iterator[bytes]:
             yield " ".join(words[first : first + _WORDS]).encode()
         words = words[1 - _WORDS :]
     if short:
-        yield " ".join(words).encode()
+        yield " ".join(words or document).encode()
 
 
 def _missing(option: str, package: str) -> BadInput:

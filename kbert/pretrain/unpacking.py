@@ -103,7 +103,8 @@ class Unpacked:
         Raises:
             BadInput: it cannot be read, or what unpacks it is not installed.
         """
-        self.where = "standard input" if str(path) == "-" else str(path)
+        self._standard = str(path) == "-"
+        self.where = "standard input" if self._standard else str(path)
         suffix = pathlib.Path(path).suffix
         self._raw = _opened(path)
         head = self._raw.peek(8)
@@ -127,7 +128,7 @@ class Unpacked:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._raw is not sys.stdin.buffer:
+        if not self._standard:
             self._raw.close()
 
     def read(self, size: int) -> bytes:
@@ -157,7 +158,7 @@ class Unpacked:
 
     def position(self) -> int:
         """Bytes read of the file as it lies on the disk; of standard input unpacked ones."""
-        if self._raw is sys.stdin.buffer:
+        if self._standard:
             return self.bytes_read
         if self._share is not None:
             return int(self._share * os.fstat(self._raw.fileno()).st_size)
@@ -179,7 +180,9 @@ class Unpacked:
 
 def _opened(path: str | os.PathLike[str]) -> Any:
     if str(path) == "-":
-        return sys.stdin.buffer
+        # of a program that put something in its place
+        raw: Any = sys.stdin.buffer
+        return raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     try:
         return open(path, "rb")
     except OSError:
