@@ -98,8 +98,8 @@ def write(
     for place, other in zip(places, real, strict=True):
         if real.count(other) > 1:
             raise BadInput(f"{place}: is to be written twice, expected a file a name")
-    with contextlib.ExitStack() as opened:
-        files = [opened.enter_context(whole_file(place)).name for place in places]
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(whole_file(place)).name for place in places]
         return _fill(files, places, records, (length, predictions), NAMES[names])
 
 
@@ -114,26 +114,38 @@ def _fill(
     import tensorflow as tf
 
     count = 0
+    packed = ["GZIP" if place.endswith(".gz") else "" for place in places]
+    with opened(files, packed) as writers:
+        for record in records:
+            _check(record, count + 1, *sizes)
+            example = tf.train.Example()
+            feature = example.features.feature
+            for name, values in record.features(*sizes).items():
+                entry = feature[renamed.get(name, name)]
+                if name == "masked_lm_weights":
+                    entry.float_list.value.extend(values)
+                else:
+                    entry.int64_list.value.extend(values)
+            writers[count % len(writers)].write(example.SerializeToString(deterministic=True))
+            count += 1
+    return count
+
+
+@contextlib.contextmanager
+def opened(files: Sequence[str], packed: Sequence[str]) -> Iterator[list[Any]]:
+    """Writers of TFRecord files.
+
+    Raises:
+        OSError: the disk is full or the like; TensorFlow has errors of its own for that.
+    """
+    import tensorflow as tf
+
     try:
-        with contextlib.ExitStack() as opened:
-            writers = [
-                opened.enter_context(
-                    tf.io.TFRecordWriter(file, "GZIP" if place.endswith(".gz") else "")
-                )
-                for file, place in zip(files, places, strict=True)
+        with contextlib.ExitStack() as stack:
+            yield [
+                stack.enter_context(tf.io.TFRecordWriter(file, kind))
+                for file, kind in zip(files, packed, strict=True)
             ]
-            for record in records:
-                _check(record, count + 1, *sizes)
-                example = tf.train.Example()
-                feature = example.features.feature
-                for name, values in record.features(*sizes).items():
-                    entry = feature[renamed.get(name, name)]
-                    if name == "masked_lm_weights":
-                        entry.float_list.value.extend(values)
-                    else:
-                        entry.int64_list.value.extend(values)
-                writers[count % len(writers)].write(example.SerializeToString(deterministic=True))
-                count += 1
     except tf.errors.OpError as error:
         # the system's words stand in an error of TensorFlow's own; `whole_file` knows the system's
         numbers = [number for number in _FULL if os.strerror(number) in str(error)]
@@ -141,7 +153,6 @@ def _fill(
             raise
         broken = [file for file in files if file in str(error)] or files
         raise OSError(numbers[0], os.strerror(numbers[0]), broken[0]) from None
-    return count
 
 
 def _check(record: Record, number: int, length: int, predictions: int) -> None:
