@@ -112,3 +112,31 @@ def pooler(config: EncoderConfig, seed: int) -> keras.layers.Dense:
         kernel_initializer=initializer(config, seed, "pooler"),
         name="pooler",
     )
+
+
+class Pretraining(keras.layers.Layer):
+    """The two heads that BERT is pre-trained with; their weights have the names of each alone."""
+
+    def __init__(self, config: EncoderConfig, seed: int = 0, name: str = "pretraining") -> None:
+        super().__init__(name=name)
+        self.masked_lm, self.next_sentence = MaskedLM(config, seed), NextSentence(config, seed)
+        # here and not in `build`, where this layer's name would stand before theirs
+        self.masked_lm.build()
+        self.next_sentence.build()
+
+    def build(self, shape: Any = None) -> None:
+        self.built = True
+
+    def call(
+        self,
+        x: Any,
+        pooled: Any,
+        word_table: Any,
+        positions: Any,
+        training: bool | None = None,
+    ) -> Any:
+        """x [B, T, D], pooled [B, D], the rest as `MaskedLM` -> (logits [B, P, V], [B, 2])."""
+        return (
+            self.masked_lm(x, word_table, positions, training=training),
+            self.next_sentence(pooled, training=training),
+        )

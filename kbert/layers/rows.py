@@ -85,7 +85,8 @@ class PaddedRows:
     def heads(self, tokens: Any, count: int, size: int, parts: int = 1) -> tuple[Any, ...]:
         """[B*T, parts*N*H] -> `parts` times [B, N, T, H], of tensors that lie side by side."""
         rows = ops.reshape(tokens, (self.batch, self.length, parts, count, size))
-        return tuple(ops.transpose(rows[:, :, part], (0, 2, 1, 3)) for part in range(parts))
+        # not slices, whose gradients are as large as the whole and mostly zeros
+        return tuple(ops.unstack(ops.transpose(rows, (2, 0, 3, 1, 4)), parts, axis=0))
 
     def flat(self, heads: Any, width: int) -> Any:
         """[B, N, T, H] -> [B*T, N*H]."""

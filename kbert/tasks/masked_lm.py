@@ -234,7 +234,7 @@ class MaskedLanguageModel(Task):
         return found
 
 
-class _Likelihood(MaskedLanguageModel):
+class Likelihood(MaskedLanguageModel):
     """How likely a text is, each token in turn masked (Salazar et al. 2020)."""
 
     windows = True
@@ -349,5 +349,5 @@ def _uncased(word: str) -> str:
     return "".join(c for c in parts if unicodedata.category(c) != "Mn")
 
 
-_LIKELIHOOD = _Likelihood()
+_LIKELIHOOD = Likelihood()
 TASK = MaskedLanguageModel()
