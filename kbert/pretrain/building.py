@@ -15,7 +15,7 @@ import numpy as np
 from kbert import registry
 from kbert.errors import BadInput
 from kbert.files import check_place, read_json, write_json, write_whole
-from kbert.pretrain.corpus import blocks
+from kbert.pretrain.corpus import blocks, total_size
 from kbert.pretrain.corpus_options import CorpusOptions
 from kbert.pretrain.documents import files_of
 from kbert.pretrain.store import (
@@ -79,7 +79,7 @@ def build(
     _begin(folder, settings, tokenizer)
     if not (folder / INDEX).is_file():
         counts: dict[str, int] = {}
-        progress = Progress(_megabytes(files), "MB", quiet=quiet)
+        progress = Progress(total_size(files) // 1_000_000, "MB", quiet=quiet)
         tasks = _tasks(folder, files, options, part, counts, progress)
         # other processes open one of their own
         arguments = (str(folder), tokenizer if workers == 1 else None)
@@ -167,12 +167,6 @@ def _tasks(
         read = counts["file_bytes"] // 1_000_000
         progress.add(read - megabytes, "text")
         megabytes = read
-
-
-def _megabytes(files: list[str]) -> int:
-    """Of the files, together; 0 where that is not known."""
-    sizes = [entry[1] if len(entry) > 1 else -1 for entry in described(files)]
-    return 0 if min(sizes) < 0 else sum(sizes) // 1_000_000
 
 
 def _opened(folder: str, tokenizer: Any) -> tuple[pathlib.Path, Any]:

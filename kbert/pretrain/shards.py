@@ -80,7 +80,7 @@ def offsets(shard: str) -> np.ndarray:
     size = _size(shard)
     beside = offsets_name(shard)
     if not beside.is_file():
-        return _looked_through(shard, size)
+        return looked_through(shard)
     try:
         # a large set has more of them than should be in memory
         found = np.load(beside, mmap_mode="r")
@@ -127,9 +127,9 @@ def _fits(shard: str, found: np.ndarray) -> bool:
     return True
 
 
-def _looked_through(shard: str, size: int) -> np.ndarray:
-    """By the sizes that stand before the records."""
-    found, at = [0], 0
+def looked_through(shard: str) -> np.ndarray:
+    """As `offsets`, by the sizes that stand before the records."""
+    found, at, size = [0], 0, _size(shard)
     with open(shard, "rb") as file:
         window, begin = b"", 0
         while at < size:

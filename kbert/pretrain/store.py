@@ -27,7 +27,14 @@ import numpy as np
 
 from kbert.errors import BadInput
 from kbert.files import read_json
-from kbert.objectives.pairing import Documents, Texts, gather, other_documents
+from kbert.objectives.pairing import (
+    Documents,
+    Elsewhere,
+    PairingOptions,
+    Texts,
+    gather,
+    other_documents,
+)
 
 INDEX = "store.json"
 UNIGRAMS = "unigrams.safetensors"
@@ -224,9 +231,24 @@ class Store:
                 return splits[0], splits[min(end, count)] - splits[0]
             count *= 4
 
-    def first_document(self, run: Run) -> int:
-        """The number, in the store, of the first document of a run."""
-        return int(self._documents[run.part]) + run.first
+    def check_pairs(self, pairing: PairingOptions) -> None:
+        """Whether there are the documents that pairs need.
+
+        Raises:
+            BadInput: there is one document only.
+        """
+        if pairing.next_sentence and self.documents < 2:
+            names = [entry[0] for entry in self.about["inputs"]]
+            raise BadInput(
+                f"{names[0]}{', ...' if len(names) > 1 else ''}: found 1 document, but a random "
+                "next sentence comes from another one; put blank lines between documents, or give "
+                "--nonext_sentence"
+            )
+
+    def elsewhere_of(self, run: Run) -> Elsewhere:
+        """`elsewhere`, of documents by their numbers in a run."""
+        first = int(self._documents[run.part]) + run.first
+        return lambda own, wanted, rng: self.elsewhere(own + first, wanted, rng)
 
     def _table(self, part: int) -> Documents:
         """The tables of a part; the last one asked for is kept."""

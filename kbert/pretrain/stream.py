@@ -135,7 +135,7 @@ def prepare(
         store = build(
             partial / _CORPUS, files, tokenizer, corpus, workers=workers, stop=stop, quiet=quiet
         )
-        check(store, options.pairing, files)
+        store.check_pairs(options.pairing)
         count = _shards(store, options)
         vocabulary = Vocabulary.of(tokenizer)
         _write_all(partial, store, options, vocabulary, count, workers, stop, quiet)
@@ -152,20 +152,6 @@ def settings_of(
     vocabulary = fingerprint(tokenizer)
     values = {"inputs": described(files), "vocabulary": vocabulary, "mode": "stream", **flat}
     return json.loads(json.dumps({**values, "corpus": dataclasses.asdict(corpus)}))
-
-
-def check(store: Store, pairing: PairingOptions, files: list[str]) -> None:
-    """Whether a corpus has the documents that its pairs need.
-
-    Raises:
-        BadInput: it has one document only.
-    """
-    if pairing.next_sentence and store.documents < 2:
-        more = ", ..." if len(files) > 1 else ""
-        raise BadInput(
-            f"{files[0]}{more}: found 1 document, but a random next sentence comes from another "
-            "one; put blank lines between documents, or give --nonext_sentence"
-        )
 
 
 def _shards(store: Store, options: StreamOptions) -> int:
@@ -274,13 +260,8 @@ def _unit(
     tally: statistics.Tally,
 ) -> Rows:
     """The records of one pass over one run, in types that hold no more than they need."""
-    documents, first = store.run(run), store.first_document(run)
-    rows = plan(
-        documents,
-        options.pairing,
-        rng,
-        lambda own, wanted, rng: store.elsewhere(own + first, wanted, rng),
-    )
+    documents = store.run(run)
+    rows = plan(documents, options.pairing, rng, store.elsewhere_of(run))
     tokens = store.read(rows.texts, documents)
     made = assemble(tokens, rows, vocabulary, options.pairing)
     masked = mask(made.ids, made.lengths, vocabulary, options.masking, rng)
