@@ -7,7 +7,8 @@ python docs/build_training.py --check  # exits with 1 if the page is not what wo
 import pathlib
 import sys
 
-from kbert.train.recipe import Recipe, fields
+from kbert.train.groups import fields
+from kbert.train.recipe import Recipe
 
 PAGE = pathlib.Path(__file__).parent / "training.md"
 START, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
@@ -15,7 +16,7 @@ START, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 def table() -> str:
     lines = []
-    for group, name, field in fields():
+    for group, name, field in fields(Recipe):
         if not lines or lines[-1][0] != group:
             about = type(getattr(Recipe(), group)).__doc__ or ""
             lines += [(group, f"\n**{group}** — {about}\n\n| flag | default | |\n|---|---|---|")]

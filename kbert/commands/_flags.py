@@ -9,7 +9,8 @@ from typing import Any
 from absl import flags
 
 from kbert.errors import BadInput, UsageError
-from kbert.train.recipe import Recipe, fields
+from kbert.train.groups import fields
+from kbert.train.recipe import Recipe
 
 FILES = ".tsv, .csv, .jsonl, .json (SQuAD), .conll (also .gz) or .parquet"
 
@@ -53,9 +54,9 @@ def column_of(model: Any, table: Any, name: str) -> str:
     return name if column not in table.columns and name in table.columns else column
 
 
-def define_recipe(values: flags.FlagValues) -> None:
+def define_recipe(values: flags.FlagValues, kind: Any = Recipe) -> None:
     """A flag for every field of a recipe."""
-    for _, name, field in fields():
+    for _, name, field in fields(kind):
         help_text: str = field.metadata["help"]
         default: Any = field.default
         if isinstance(default, bool):
@@ -70,18 +71,18 @@ def define_recipe(values: flags.FlagValues) -> None:
             flags.DEFINE_string(name, default, help_text, flag_values=values)
 
 
-def recipe_of(values: flags.FlagValues) -> Recipe:
+def recipe_of(values: flags.FlagValues, kind: Any = Recipe) -> Any:
     """The recipe that the flags say.
 
     Raises:
         UsageError: a value out of its range.
     """
     found: dict[str, Any] = {}
-    for _, name, field in fields():
+    for _, name, field in fields(kind):
         value: Any = values[name].value
         found[name] = tuple(value) if isinstance(field.default, tuple) else value
     try:
-        return Recipe.of(**found)
+        return kind.of(**found)
     except BadInput as error:
         raise UsageError(str(error)) from None
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
-import os
-from collections.abc import Iterator
-from typing import Any
 
 from kbert import registry
 from kbert.errors import BadInput, nearest
+from kbert.train.groups import Groups
+from kbert.train.groups import field as _field
 
 OPTIMIZERS = ("bert", "adamw")
 DECAYS = ("linear", "cosine", "constant")
 DTYPES = ("float32", "bfloat16")
 DEVICES = ("auto", "one", "mirrored", "multiworker", "tpu")
-
-
-def _field(default: Any, help_text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help_text})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +94,7 @@ class RunRecipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(Groups):
     """All groups. Defaults are those of the paper's fine-tuning (A.3).
 
     Example:
@@ -163,68 +156,3 @@ class Recipe:
             )
         if not 0 <= self.schedule.warmup <= 1:
             raise BadInput(f"--warmup: found {self.schedule.warmup}, expected a share, 0 to 1")
-
-    def flat(self) -> dict[str, Any]:
-        """Flag name -> value."""
-        return {name: getattr(getattr(self, group), name) for group, name, _ in fields()}
-
-    @classmethod
-    def of(cls, **values: Any) -> Recipe:
-        """A recipe from flat values; groups are found by name.
-
-        Raises:
-            BadInput: an unknown name, or a value of another type or out of range.
-        """
-        groups: dict[str, dict[str, Any]] = {}
-        homes = {name: group for group, name, _ in fields()}
-        defaults = {name: field.default for _, name, field in fields()}
-        for name, value in values.items():
-            if name not in homes:
-                raise BadInput(f"unknown recipe field {name!r}{nearest(name, homes)}")
-            groups.setdefault(homes[name], {})[name] = _value(name, value, defaults[name])
-        kinds: dict[str, Any] = {f.name: type(f.default) for f in dataclasses.fields(cls)}
-        return cls(**{group: kinds[group](**given) for group, given in groups.items()})
-
-    def replace(self, **values: Any) -> Recipe:
-        """A copy with some flat values changed."""
-        return Recipe.of(**{**self.flat(), **values})
-
-    def flagfile(self) -> str:
-        """`--name=value` lines; `kbert finetune --flagfile=F` runs the same again."""
-        lines = []
-        for name, value in self.flat().items():
-            if isinstance(value, bool):
-                lines.append(f"--{name}" if value else f"--no{name}")
-            elif value not in ("", ()):
-                text = _list(value) if isinstance(value, tuple) else value
-                lines.append(f"--{name}={text}")
-        return "\n".join(lines) + "\n"
-
-
-def _value(name: str, value: Any, default: Any) -> Any:
-    """A value as the type of its default: paths as strings, lists as tuples, 1 as 1.0."""
-    kind = type(default)
-    if kind is str and isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    elif kind is tuple and isinstance(value, (str, list)):
-        value = (value,) if isinstance(value, str) else tuple(value)
-    elif kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind or (kind is tuple and not all(isinstance(v, str) for v in value)):
-        expected = "a list of strings" if kind is tuple else kind.__name__
-        raise BadInput(f"--{name}: found {value!r}, expected {expected}")
-    return value
-
-
-def _list(values: tuple[str, ...]) -> str:
-    """As absl reads a list: commas between, quoted where a value holds one."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
-
-
-def fields() -> Iterator[tuple[str, str, dataclasses.Field[Any]]]:
-    """(group, name, field) of every value of a recipe."""
-    for group in dataclasses.fields(Recipe):
-        for field in dataclasses.fields(group.default):  # type: ignore[arg-type]
-            yield group.name, field.name, field

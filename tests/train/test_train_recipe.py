@@ -7,7 +7,8 @@ from absl import flags
 
 from kbert.commands import _flags, finetune
 from kbert.errors import BadInput, UsageError
-from kbert.train.recipe import Recipe, fields
+from kbert.train.groups import fields
+from kbert.train.recipe import Recipe
 
 FULL = {
     "train": "data/train set.tsv",
@@ -62,7 +63,7 @@ def from_flags(*arguments):
 
 
 def test_flat_names_every_field_once():
-    names = [name for _, name, _ in fields()]
+    names = [name for _, name, _ in fields(Recipe)]
     assert sorted(names) == sorted(FULL)
     assert Recipe.of(**FULL).flat() == FULL
     assert list(Recipe().flat()) == names
@@ -70,7 +71,7 @@ def test_flat_names_every_field_once():
 
 def test_the_example_sets_no_default():
     """Else the round trips below would show nothing for that field."""
-    defaults = {name: field.default for _, name, field in fields()}
+    defaults = {name: field.default for _, name, field in fields(Recipe)}
     assert [name for name in FULL if FULL[name] == defaults[name]] == ["task"]
 
 
