@@ -239,7 +239,7 @@ class RecordSource:
             # on the host, also where the caller has a strategy
             with tf.device("CPU:0"):
                 found = tf.io.parse_example(tf.constant(raw, tf.string), wanted)
-        except tf.errors.OpError:
+        except (tf.errors.OpError, UnicodeDecodeError):  # the error quotes the record's bytes
             self._explain(rows, raw)
             raise
         back = {there: name for name, there in stored.items()}

@@ -44,7 +44,7 @@ class Tally:
         """
         self.lengths += np.bincount(lengths, minlength=len(self.lengths))
         mask = int((found == mask_id).sum())
-        kept = int((found == labels).sum())
+        kept = int(((found == labels) & (found != mask_id)).sum())
         self.kinds += (mask, len(found) - mask - kept, kept)
         self.next_sentence += np.bincount(next_sentence[next_sentence >= 0], minlength=2)
 

@@ -22,6 +22,7 @@ from kbert.files import (
     check_place,
     read_json,
     remove_directory,
+    sweep,
     whole_file,
     write_json,
     write_whole,
@@ -124,7 +125,7 @@ def prepare(
     if index.is_file():
         about = read_json(index)
         refuse_other(index, {key: about.get(key) for key in settings}, settings)
-        return about
+        return _cleared(partial, about)
     check_place(index)
     if (partial / _SETTINGS).is_file():
         refuse_other(partial, read_json(partial / _SETTINGS), settings)
@@ -330,5 +331,12 @@ def _finish(partial: pathlib.Path, prefix: str, index: pathlib.Path) -> dict[str
             if old.is_file():
                 os.replace(old, new)
     write_whole(index, (partial / _DONE).read_bytes())
-    remove_directory(partial)
+    return _cleared(partial, about)
+
+
+def _cleared(partial: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
+    """The index, when nothing but what it names is left, whatever was killed on the way."""
+    if partial.is_dir():
+        remove_directory(partial)
+    sweep(partial.parent, partial.name)
     return about
