@@ -113,7 +113,7 @@ def load(
         tokenizer.model_max_length or config.embedding.max_position_embeddings,
         config.embedding.max_position_embeddings,
     )
-    with _arithmetic(dtype):
+    with arithmetic(dtype):
         model = TextModel(
             Encoder(config, seed),
             chosen,
@@ -164,7 +164,7 @@ def _check_head(checkpoint: Checkpoint, task: Task, may_miss: Sequence[str]) -> 
 
 
 @contextlib.contextmanager
-def _arithmetic(dtype: str) -> Iterator[None]:
+def arithmetic(dtype: str) -> Iterator[None]:
     """Layers made in the block compute in `dtype` and keep float32 weights."""
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
     if dtype not in policies:

@@ -76,7 +76,8 @@ class TextModel(TextTrainer):
         head.build()
         if task.frozen:
             encoder.freeze()
-        found = encoder({name: ids[name] for name in INPUTS}, flat=None, **asked(task.needs))
+        called = {**asked(task.needs), **task.encoder_call}
+        found = encoder({name: ids[name] for name in INPUTS}, flat=None, **called)
         logits = head(*picked(found, ids, task.needs))
         super().__init__(inputs=ids, outputs=logits, name="text_model")
         self.network_inputs = names

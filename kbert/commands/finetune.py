@@ -22,6 +22,7 @@ from kbert.commands import _flags
 from kbert.errors import BadInput
 
 if TYPE_CHECKING:
+    from kbert.train.groups import Groups
     from kbert.train.recipe import Recipe
 
 
@@ -117,7 +118,7 @@ def finetune(recipe: Recipe) -> dict[str, Any]:
     return {**result.metrics, "model": str(result.model)}
 
 
-def check_output(output: pathlib.Path, recipe: Recipe) -> None:
+def check_output(output: pathlib.Path, recipe: Groups) -> None:
     """An output directory must be new, empty, or of the same run.
 
     Raises:

@@ -210,8 +210,8 @@ class PretrainRecipe(Groups):
 
     def _check_objective(self) -> None:
         chosen = self.objective
-        for name in ("full_sentences", "pack", "left_to_right"):
-            if getattr(chosen, name) and chosen.next_sentence and name != "left_to_right":
+        for name in ("full_sentences", "pack"):
+            if getattr(chosen, name) and chosen.next_sentence:
                 raise BadInput(f"--{name}: needs --nonext_sentence")
         if chosen.pack and (chosen.full_sentences or chosen.left_to_right):
             other = "full_sentences" if chosen.full_sentences else "left_to_right"
@@ -322,7 +322,7 @@ class PretrainRecipe(Groups):
             PairingOptions,
             max_seq_length=phase.length,
             short_seq_prob=self.objective.short_seq_prob,
-            next_sentence=self.objective.next_sentence and not self.objective.left_to_right,
+            next_sentence=self.objective.next_sentence,
             full_sentences=self.objective.full_sentences,
         )
 

@@ -71,6 +71,7 @@ class Task(abc.ABC):
         scored: the call, of those that `called` knows, whose answers `evaluate` and what else
             compares answers with targets are given; "" is what all have.
         unlabelled: whether rows may come without labels; their values are then None.
+        encoder_call: how else the encoder is called than `needs` says.
         terms: names of the parts of the loss where there are several; `loss` then gives the sum
             and the count of each, [n], and the loss is the sum of their quotients.
         monitored: names of what `monitor` gives of every step of a training.
@@ -103,6 +104,7 @@ class Task(abc.ABC):
     scored: str = ""
     unlabelled: bool = False
     across: bool = False
+    encoder_call: Mapping[str, Any] = {}
     terms: tuple[str, ...] = ()
     monitored: tuple[str, ...] = ()
     signatures: Mapping[str, Mapping[str, int | str]] = {}

@@ -136,6 +136,12 @@ class WithoutPairs(Pretraining):
         return super().decode((logits,), labels, options, features)
 
 
+class Packed(WithoutPairs):
+    """Masked words in rows of several texts, which the attention mask numbers from 1."""
+
+    encoder_call = {"packed": True}
+
+
 class _PretrainingLikelihood(Likelihood):
     """Of a model with both heads."""
 
@@ -220,5 +226,5 @@ def hits(logits: Any, aims: Any) -> Any:
 
 
 _LIKELIHOOD = _PretrainingLikelihood()
-WITHOUT_PAIRS = WithoutPairs()
+WITHOUT_PAIRS, PACKED = WithoutPairs(), Packed()
 TASK = Pretraining()

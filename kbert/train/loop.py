@@ -309,13 +309,13 @@ class _Run:
             state.save(self.output / "checkpoints", self.model, number, facts, self.recipe.run.keep)
 
 
-def stepper(model: TextModel, parts: int) -> Any:
+def stepper(model: TextModel, parts: int, compiled: bool = False) -> Any:
     """What runs the steps, in the framework that Keras computes with."""
     if keras.backend.backend() == "jax":
         from kbert.step.jax import Stepper
 
         return Stepper(model, parts)
-    return step.Stepper(model, parts)
+    return step.Stepper(model, parts, compiled)
 
 
 def evaluate(

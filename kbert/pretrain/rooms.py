@@ -1,0 +1,93 @@
+"""From a recipe to its sources: records as they lie, or a corpus cut into ids beside the run."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from kbert.errors import BadInput
+from kbert.pretrain.recipe import Phase, PretrainRecipe
+from kbert.pretrain.sources import CorpusSource, RecordSource, Source
+
+
+def sources_of(recipe: PretrainRecipe, tokenizer: Any, *, chief: bool = True) -> list[Source]:
+    """The rows of each phase.
+
+    Args:
+        recipe: with `input` or `corpus`; a corpus is cut into `output`/corpus.
+        tokenizer: of the model.
+        chief: whether this process writes the run; others cut a corpus of their own.
+
+    Raises:
+        BadInput: as the sources, or not a pattern for each phase.
+        Stopped: a signal came while a corpus was cut.
+    """
+    phases, data = recipe.phases, recipe.data
+    if data.input:
+        if len(phases) > 1 and len(data.input) != len(phases):
+            raise BadInput(
+                f"--input: found {len(data.input)} patterns, expected one a phase, {len(phases)}"
+            )
+        groups = [[p] for p in data.input] if len(phases) > 1 else [list(data.input)]
+        return [
+            _records(recipe, phase, paths, tokenizer)
+            for phase, paths in zip(phases, groups, strict=True)
+        ]
+    store = _store(recipe, "corpus", data.corpus, tokenizer, chief)
+    return [_corpus(recipe, phase, store, tokenizer) for phase in phases]
+
+
+def held_out_of(recipe: PretrainRecipe, tokenizer: Any, *, chief: bool = True) -> Source | None:
+    """Rows to evaluate on, as the last phase has them; None if the recipe names none."""
+    data, phase = recipe.data, recipe.phases[-1]
+    if data.eval_input and data.eval_corpus:
+        raise BadInput("--eval_input, --eval_corpus: found both, expected one of them")
+    if recipe.run.eval_steps and not (data.eval_input or data.eval_corpus):
+        raise BadInput("--eval_steps: needs --eval_corpus or --eval_input, text held out")
+    if data.eval_input:
+        return _records(recipe, phase, list(data.eval_input), tokenizer, fixed=True)
+    if not data.eval_corpus:
+        return None
+    store = _store(recipe, "held-out", data.eval_corpus, tokenizer, chief)
+    return _corpus(recipe, phase, store, tokenizer)
+
+
+def _records(
+    recipe: PretrainRecipe,
+    phase: Phase,
+    paths: list[str],
+    tokenizer: Any,
+    fixed: bool = False,
+) -> Source:
+    anew = recipe.objective.dynamic_masking and not fixed
+    masking = recipe.masking(phase) if anew else None
+    return RecordSource(paths, tokenizer, masking, recipe.run.seed, phase.length)
+
+
+def _store(
+    recipe: PretrainRecipe, name: str, inputs: Sequence[str], tokenizer: Any, chief: bool
+) -> Any:
+    from kbert.pretrain.building import build
+    from kbert.train.devices import cores
+    from kbert.train.signals import StopRequest
+
+    if not recipe.run.output:
+        raise BadInput("--output is missing: a corpus is cut into ids there")
+    place = pathlib.Path(recipe.run.output) / (name if chief else f"{name}-{os.getpid()}")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with StopRequest() as stop:
+        return build(
+            place,
+            inputs,
+            tokenizer,
+            recipe.corpus(),
+            workers=recipe.data.workers or cores(),
+            stop=stop,
+        )
+
+
+def _corpus(recipe: PretrainRecipe, phase: Phase, store: Any, tokenizer: Any) -> Source:
+    pairing, masking = recipe.pairing(phase), recipe.masking(phase)
+    return CorpusSource(store, tokenizer, pairing, masking, recipe.run.seed)
