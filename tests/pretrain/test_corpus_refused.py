@@ -171,6 +171,11 @@ def test_parquet_columns(tmp_path):
     assert said(path) == f"{path}: no column 'text'; did you mean 'txt'?"
     assert said(path, text="n") == f"{path}: row 1: n: found 1, expected a string"
     assert said(path, text="txt") == f"{path}: row 2: txt: found null, expected a string"
+    pyarrow.parquet.write_table(
+        pyarrow.table({"text": ["abc", "def"]}), path, compression="none", use_dictionary=False
+    )
+    path.write_bytes(path.read_bytes().replace(b"def", b"d\xffe"))
+    assert said(path) == f"{path}: row 2: found bytes that are not UTF-8"
     path.write_bytes(path.read_bytes()[:-20])
     assert said(path).startswith(f"{path}: not a whole Parquet file: ")
 
