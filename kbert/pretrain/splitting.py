@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 
@@ -32,29 +33,29 @@ def splitter(language: str = "en") -> Callable[[str], list[str]]:
             "splitting into sentences needs sentencex; run: pip install 'kbert-tf[data]'"
         ) from None
 
-    def ends(text: str) -> list[int]:
-        """Characters of each sentence with the space around it; their sum is all."""
-        plain = text if text.isascii() else _SPACES.sub(" ", text)
+    def cut(text: str) -> list[str]:
+        """Sentences with the space around them, together the text."""
         try:
-            return [len(sentence) for sentence in segment(language, plain)]
+            if text.isascii():
+                return segment(language, text)
+            ends = itertools.accumulate(map(len, segment(language, _SPACES.sub(" ", text))))
         except BaseException as error:
             # a failure within the library is no Exception: better a long sentence than no corpus
             if type(error).__name__ != "PanicException":
                 raise
-            return [len(text)]
+            return [text]
+        return [text[first:end] for first, end in itertools.pairwise((0, *ends))]
 
     def split(text: str) -> list[str]:
         found: list[str] = []
         place = 0
-        while place < len(text):
+        while len(text) - place > _PART:
             part = text[place : place + _PART]
-            sizes = ends(part)
-            if place + _PART < len(text):
-                # the last one may go on behind the cut; one without end is cut at a space
-                sizes = sizes[:-1] or [part.rfind(" ") + 1 or _PART]
-            for size in sizes:
-                found.append(text[place : place + size].strip())
-                place += size
-        return [sentence for sentence in found if sentence]
+            # the last one may go on behind the cut; one without end is cut at a space
+            whole = cut(part)[:-1] or [part[: part.rfind(" ") + 1 or _PART]]
+            found += whole
+            place += sum(map(len, whole))
+        found += cut(text[place:])
+        return [sentence for sentence in map(str.strip, found) if sentence]
 
     return split
