@@ -4,6 +4,7 @@
 
 from bad_input import (
     configs,
+    corpora,
     files_of_rows,
     flags_given,
     formats,
@@ -28,6 +29,7 @@ GROUPS = {
     "`config.json`": configs.CASES,
     "Commands and flags": flags_given.CASES,
     "Outputs": outputs.CASES,
+    "Text to pre-train on, vocabularies": corpora.CASES,
 }
 CASES = [case for cases in GROUPS.values() for case in cases]
 RUNNING = [*running.CASES, *hub.RUNNING]

@@ -132,6 +132,10 @@ def tokenize(**given: Any) -> Command:
     return _line("tokenize", usual, given)
 
 
+def vocabulary(**given: Any) -> Command:
+    return _line("vocabulary", {"input": "{p}/text.txt", "output": "{p}/vocabulary"}, given)
+
+
 def export(**given: Any) -> Command:
     return _line("export", {"model": "{trained}", "target": "{p}/base"}, given)
 
