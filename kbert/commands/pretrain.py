@@ -51,7 +51,7 @@ def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
     """Reads the rows, trains, and returns metrics with the model's path."""
     strategy = _flags.start(deterministic=recipe.run.deterministic, devices=recipe.run.devices)
     from kbert.pretrain import loop, models
-    from kbert.pretrain.rooms import held_out_of, sources_of
+    from kbert.pretrain.rows import held_out_of, sources_of
     from kbert.train import devices
 
     # everything that can be wrong is looked at before the run directory is made

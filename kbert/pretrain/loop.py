@@ -185,7 +185,8 @@ class _Run:
                 "another from elsewhere; all workers need the same run directory"
             )
         self.stepper.start(batches)
-        operations = flops.of_row(self.model.encoder.config, phase.length, phase.predictions)
+        config, source = self.model.encoder.config, self.sources[number]
+        operations = flops.of_row(config, phase.length, source.predictions)
         run = self.recipe.run
         for step in range(first + 1, stop + 1):
             loss, bad, stopping = self.stepper(bool(request.name))

@@ -10,6 +10,7 @@ from typing import Any
 from kbert.errors import BadInput
 from kbert.pretrain.recipe import Phase, PretrainRecipe
 from kbert.pretrain.sources import CorpusSource, RecordSource, Source
+from kbert.pretrain.variants import LeftToRightSource, PackedSource
 
 
 def sources_of(recipe: PretrainRecipe, tokenizer: Any, *, chief: bool = True) -> list[Source]:
@@ -90,4 +91,7 @@ def _store(
 
 def _corpus(recipe: PretrainRecipe, phase: Phase, store: Any, tokenizer: Any) -> Source:
     pairing, masking = recipe.pairing(phase), recipe.masking(phase)
-    return CorpusSource(store, tokenizer, pairing, masking, recipe.run.seed)
+    kind: Any = CorpusSource
+    if recipe.objective.pack or recipe.objective.left_to_right:
+        kind = PackedSource if recipe.objective.pack else LeftToRightSource
+    return kind(store, tokenizer, pairing, masking, recipe.run.seed)
