@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from kbert import registry
 from kbert.data import tfds
 from kbert.pretrain import textfile
 from kbert.pretrain.corpora import lines as lines_layout
@@ -288,3 +289,33 @@ def test_languages(text):
     assert read(path, keep_languages=("de",), counts=counts) == [[german]]
     assert counts["dropped_language"] == 2
     assert read(path, keep_languages=("en", "fr")) == [[english], [french]]
+
+
+LAYOUT_OF_ONE_LINE = """
+from kbert.pretrain.corpora import Layout
+from kbert.pretrain.textfile import lines
+
+
+def read(file, how):
+    yield [line for _, line in lines(file, how.longest)][1:]
+
+
+LAYOUT = Layout(suffixes=(".zz",), begins=lambda head: head.startswith(b"zz"), read=read)
+"""
+
+
+def test_a_layout_is_a_file(text, tmp_path):
+    """One from outside the package, without a change in it."""
+    package = registry._package("corpus")
+    path = list(package.__path__)
+    text(LAYOUT_OF_ONE_LINE, "layouts/zz_headed.py")
+    try:
+        registry.extend("corpus", tmp_path / "layouts")
+        headed = text("zz\na\nb\n", "x.txt")
+        assert read(headed) == read(headed, format="zz_headed") == [["a", "b"]]
+        assert read(text("x\na", "x.zz")) == [["a"]]
+        assert read(text("x\na", "y.txt")) == [["x", "a"]]
+    finally:
+        package.__path__[:] = path
+        sys.modules.pop("kbert.pretrain.corpora.zz_headed", None)
+        vars(package).pop("zz_headed", None)
