@@ -123,7 +123,6 @@ def _stream(values: flags.FlagValues) -> dict[str, Any]:
     from kbert.objectives.pairing import PairingOptions
     from kbert.pretrain.documents import files_of
     from kbert.pretrain.stream import StreamOptions, prepare
-    from kbert.pretrain.workers import cores
     from kbert.train.signals import StopRequest
 
     corpus, files = corpus_of(values), files_of(values.input)
@@ -131,6 +130,8 @@ def _stream(values: flags.FlagValues) -> dict[str, Any]:
         own = {"pairing": _said(values, PairingOptions), "masking": _said(values, MaskingOptions)}
         options = _said(values, StreamOptions, **own)
     _flags.start()
+    from kbert.train.devices import cores
+
     tokenizer = load_vocabulary(values.vocabulary, values.do_lower_case)
     with StopRequest() as stop, _of_flags(values):
         return prepare(

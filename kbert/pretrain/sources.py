@@ -64,7 +64,7 @@ class Source(Protocol):
 class CorpusSource:
     """Rows made as they are asked for: other pairs and other masks in each epoch.
 
-    The plan of one epoch is in memory, 36 bytes a row.
+    The plans of two epochs are in memory, 36 bytes a row: where one ends batches of both are made.
 
     Args:
         store: the corpus.
@@ -101,7 +101,7 @@ class CorpusSource:
         self.next_sentence = self._pairing.next_sentence
         self.unigram_entropy: float | None = statistics.entropy(store.unigrams())
         self._runs = store.runs(_RUN)
-        self._planned: tuple[int, Rows] | None = None
+        self._plans: dict[int, Rows] = {}
         self._lock = threading.Lock()
 
     def rows(self, epoch: int) -> int:
@@ -117,12 +117,13 @@ class CorpusSource:
         return _batch(masked, made.lengths, made.token_type_ids, made.next_sentence)
 
     def _plan(self, epoch: int) -> Rows:
-        """The rows of an epoch; those of the last one asked for are kept."""
+        """The rows of an epoch; those of the last two are kept."""
         with self._lock:
-            if self._planned is None or self._planned[0] != epoch:
-                self._planned = None  # two plans are never in memory
-                self._planned = (epoch, self._made(epoch))
-            return self._planned[1]
+            if epoch not in self._plans:
+                while len(self._plans) > 1:
+                    del self._plans[next(iter(self._plans))]
+                self._plans[epoch] = self._made(epoch)
+            return self._plans[epoch]
 
     def _made(self, epoch: int) -> Rows:
         found = []

@@ -17,11 +17,6 @@ from kbert.train.signals import StopRequest
 _state: Any = None
 
 
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def shared_out(
     function: Callable[[Any, Any], Any],
     tasks: Iterable[Any],

@@ -110,7 +110,9 @@ def test_each_epoch_of_a_corpus_has_other_pairs(corpus):
     first, second = whole(corpus, 0), whole(corpus, 1)
     rows = [{tuple(ids) for ids in unmasked(made).tolist()} for made in (first, second)]
     assert len(rows[0] & rows[1]) < 0.2 * len(rows[0])
-    again = whole(corpus, 0)
+    for epoch in (2, 3, 0):
+        again = whole(corpus, epoch)
+        assert len(corpus._plans) == 2
     for name, values in first.items():
         np.testing.assert_array_equal(again[name], values)
 

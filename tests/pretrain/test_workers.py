@@ -11,7 +11,7 @@ import pytest
 from work_of_workers import add, setup
 
 from kbert.errors import BadInput, Stopped
-from kbert.pretrain.workers import cores, shared_out
+from kbert.pretrain.workers import shared_out
 from kbert.train.signals import StopRequest
 
 HERE = pathlib.Path(__file__).parent
@@ -100,7 +100,3 @@ def alive(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
-
-
-def test_cores():
-    assert cores() == len(os.sched_getaffinity(0))
