@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import flags
 
+from kbert.commands import _flags
 from kbert.errors import BadInput, UsageError
 from kbert.pretrain.corpus_options import CorpusOptions
 
@@ -14,17 +15,7 @@ from kbert.pretrain.corpus_options import CorpusOptions
 def define_options(values: flags.FlagValues, kind: type, prefix: str = "") -> None:
     """A flag for every field of a dataclass, whose metadata has the help; see `options_of`."""
     for field in dataclasses.fields(kind):
-        name, default, said = prefix + field.name, field.default, field.metadata["help"]
-        if isinstance(default, bool):
-            flags.DEFINE_boolean(name, default, said, flag_values=values)
-        elif isinstance(default, int):
-            flags.DEFINE_integer(name, default, said, flag_values=values)
-        elif isinstance(default, float):
-            flags.DEFINE_float(name, default, said, flag_values=values)
-        elif isinstance(default, tuple):
-            flags.DEFINE_list(name, list(default), said, flag_values=values)
-        else:
-            flags.DEFINE_string(name, default, said, flag_values=values)
+        _flags.define_field(values, prefix + field.name, field)
 
 
 def options_of(values: flags.FlagValues, kind: type, prefix: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -57,18 +58,23 @@ def column_of(model: Any, table: Any, name: str) -> str:
 def define_recipe(values: flags.FlagValues, kind: Any = Recipe) -> None:
     """A flag for every field of a recipe."""
     for _, name, field in fields(kind):
-        help_text: str = field.metadata["help"]
-        default: Any = field.default
-        if isinstance(default, bool):
-            flags.DEFINE_boolean(name, default, help_text, flag_values=values)
-        elif isinstance(default, int):
-            flags.DEFINE_integer(name, default, help_text, flag_values=values)
-        elif isinstance(default, float):
-            flags.DEFINE_float(name, default, help_text, flag_values=values)
-        elif isinstance(default, tuple):
-            flags.DEFINE_list(name, list(default), help_text, flag_values=values)
-        else:
-            flags.DEFINE_string(name, default, help_text, flag_values=values)
+        define_field(values, name, field)
+
+
+def define_field(values: flags.FlagValues, name: str, field: dataclasses.Field[Any]) -> None:
+    """A flag for a field of a dataclass, whose metadata has its help."""
+    help_text: str = field.metadata["help"]
+    default: Any = field.default
+    if isinstance(default, bool):
+        flags.DEFINE_boolean(name, default, help_text, flag_values=values)
+    elif isinstance(default, int):
+        flags.DEFINE_integer(name, default, help_text, flag_values=values)
+    elif isinstance(default, float):
+        flags.DEFINE_float(name, default, help_text, flag_values=values)
+    elif isinstance(default, tuple):
+        flags.DEFINE_list(name, list(default), help_text, flag_values=values)
+    else:
+        flags.DEFINE_string(name, default, help_text, flag_values=values)
 
 
 def recipe_of(values: flags.FlagValues, kind: Any = Recipe) -> Any:
