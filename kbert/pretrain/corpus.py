@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -96,21 +97,29 @@ def _read(files: list[str], options: CorpusOptions, counts: dict[str, int]) -> I
         options.text, options.max_line_mb * MEGABYTE, _late_splitter(options.language), counts
     )
     for path in files:
-        done, packed = counts["bytes"], counts["file_bytes"]
         if path.startswith(tfds.PREFIX):
-            for number, row in enumerate(tfds.rows(path), 1):
-                text = text_of(row, how.field, f"{path}: row {number}")
-                counts["bytes"] += len(text.encode())
-                yield how.sentences(text)
-            counts["files"] += 1
-            continue
-        with Unpacked(path) as file:
-            layout = layout_of(file, options.format)
-            for document in layout.read(file, how):
-                counts["bytes"] = done + file.bytes_read
-                counts["file_bytes"] = packed + file.position()
-                yield document
+            yield from _rows(path, how)
+        else:
+            with Unpacked(path) as file:
+                yield from _counted(file, layout_of(file, options.format), how)
         counts["files"] += 1
+
+
+def _rows(source: str, how: Reading) -> Iterator[list[str]]:
+    for number, row in enumerate(tfds.rows(source), 1):
+        text = text_of(row, how.field, f"{source}: row {number}")
+        how.counts["bytes"] += len(text.encode())
+        yield how.sentences(text)
+
+
+def _counted(file: Unpacked, layout: Layout, how: Reading) -> Iterator[list[str]]:
+    counts = how.counts
+    before, packed_before = counts["bytes"], counts["file_bytes"]
+    # behind the last document there may be more to read
+    for document in itertools.chain(layout.read(file, how), [[]]):
+        counts["bytes"] = before + file.bytes_read
+        counts["file_bytes"] = packed_before + file.position()
+        yield document
 
 
 def _late_splitter(language: str) -> Any:
