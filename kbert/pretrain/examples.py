@@ -77,11 +77,13 @@ class Serializer:
         if names not in NAMES:
             raise BadInput(f"names: unknown {names!r}{nearest(names, NAMES)}")
         self._length, self._predictions = length, predictions
-        content, used = _varints(np.arange(max(vocab_size, length)))
-        # four bytes are looked up as one word
+        # no list is longer than all columns, which are fewer than this
+        longest = (_WIDTH + 2) * length + 3 * _WIDTH * predictions + 1024
+        content, used = _varints(np.arange(max(vocab_size, longest)))
+        # four bytes are looked up as one word, and sizes as what is added up fastest
         self._bytes = content.view(np.uint32).reshape(-1)
         self._used = used.view(np.uint32).reshape(-1)
-        self._sizes = used.sum(1).astype(np.uint8)
+        self._sizes = used.sum(1).astype(np.float32)
         self._row, self._row_used = bytearray(b"\x0a" + bytes(_WIDTH)), bytearray(1 + _WIDTH)
         self._row_used[0] = 1
         self._bytewise: list[tuple[str, int, int]] = []
@@ -92,9 +94,8 @@ class Serializer:
 
     def _lay_out(self, stored: str, name: str) -> None:
         """The columns of a feature behind those that are there."""
-        count = {"input_mask": self._length, "segment_ids": self._length}.get(
-            name, self._length if name == "input_ids" else self._predictions
-        )
+        sequence = ("input_ids", "input_mask", "segment_ids")
+        count = self._length if name in sequence else self._predictions
         kind = b"\x1a"
         if name == "masked_lm_weights":
             kind, count = b"\x12", 4 * count
@@ -103,10 +104,9 @@ class Serializer:
         # packed values, in a list, in a feature, as the value of the entry that has this key
         key = b"\x0a" + bytes([len(stored)]) + stored.encode()
         tags = (b"\x0a", key + b"\x12", kind, b"\x0a")
-        wide = name.endswith("_ids") and name != "segment_ids"
-        if name == "masked_lm_positions" and self._length > 128:
-            wide = True
-        if not wide:  # a byte each, so that all sizes are known
+        wide = name in ("input_ids", "masked_lm_ids")
+        if not wide and not (name == "masked_lm_positions" and self._length > 128):
+            # a byte each, so that all sizes are known
             head, size = b"", count
             for tag in reversed(tags):
                 head = tag + _varint(size) + head
@@ -141,15 +141,22 @@ class Serializer:
             content[:, begin:end] = values[name]
         total = np.full(count, self._fixed)
         for name, heads, begin, end in self._numbers:
-            found = values[name]
-            content[:, begin:end] = self._bytes[found].view(np.uint8)
-            used[:, begin:end] = self._used[found].view(bool)
-            size = self._sizes[found].sum(1, dtype=np.int64)
+            self._fill(content, used, begin, end, values[name])
+            size = self._sizes[values[name]].sum(1).astype(np.int64)
             for place, tag in heads:
-                size += tag + _fill(content, used, place, size)
+                self._fill(content, used, place, place + _WIDTH, size[:, None])
+                size += tag + self._sizes[size].astype(np.int64)
             total += size
-        sizes = total + 1 + _fill(content, used, 1, total)
+        self._fill(content, used, 1, 1 + _WIDTH, total[:, None])
+        sizes = total + 1 + self._sizes[total].astype(np.int64)
         return content[used].tobytes(), np.concatenate([[0], np.cumsum(sizes)])
+
+    def _fill(
+        self, content: np.ndarray, used: np.ndarray, begin: int, end: int, numbers: np.ndarray
+    ) -> None:
+        """Puts numbers, [R, n], into their columns."""
+        content[:, begin:end] = self._bytes[numbers].view(np.uint8)
+        used[:, begin:end] = self._used[numbers].view(bool)
 
     def _padded(self, rows: Rows) -> dict[str, np.ndarray]:
         """The values of each feature, [R, n], padded with 0 as the original does."""
@@ -181,11 +188,3 @@ def _varints(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _varint(number: int) -> bytes:
     content, used = _varints(np.array([number]))
     return content[used].tobytes()
-
-
-def _fill(content: np.ndarray, used: np.ndarray, place: int, sizes: np.ndarray) -> np.ndarray:
-    """Puts sizes, [R], into their columns; how many bytes each takes."""
-    found, taken = _varints(sizes)
-    content[:, place : place + _WIDTH] = found
-    used[:, place : place + _WIDTH] = taken
-    return taken.sum(1)
