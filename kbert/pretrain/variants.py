@@ -75,7 +75,7 @@ class PackedSource(CorpusSource):
         sizes = made["attention_mask"].sum(1)
         masks = (made["masked_lm_ids"] >= 0).sum(1)
         at, slot = (_before(values, row, inside) for values in (sizes, masks))
-        found = {
+        found: dict[str, np.ndarray] = {
             name: np.zeros((len(rows), self.length), np.int32)
             for name in ("input_ids", "attention_mask", "token_type_ids")
         }
@@ -83,14 +83,14 @@ class PackedSource(CorpusSource):
         to = row[text], at[text] + column
         found["input_ids"][to] = made["input_ids"][text, column]
         found["attention_mask"][to] = inside[text] + 1
-        found["masked_positions"] = np.zeros((len(rows), self.predictions), np.int32)
-        found["masked_lm_ids"] = np.full((len(rows), self.predictions), -1, np.int32)
+        wide = (len(rows), self.predictions)
+        found |= {"masked_positions": np.zeros(wide, np.int32)}
+        found |= {"masked_lm_ids": np.full(wide, -1, np.int32)}
         text, column = np.nonzero(made["masked_lm_ids"] >= 0)
         to = row[text], slot[text] + column
         found["masked_positions"][to] = made["masked_positions"][text, column] + at[text]
         found["masked_lm_ids"][to] = made["masked_lm_ids"][text, column]
-        found["next_sentence_labels"] = np.full(len(rows), -1, np.int32)
-        return found
+        return {**found, "next_sentence_labels": np.full(len(rows), -1, np.int32)}
 
     def _packs(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The texts of all packs, pack after pack, and where each begins."""

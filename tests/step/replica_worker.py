@@ -31,6 +31,30 @@ def rows(start, stop):
     return [text for text, _ in chosen], [label for _, label in chosen]
 
 
+class Uneven:
+    """16 rows of ids, of which every other one has one masked place and the rest have eight."""
+
+    length, predictions, next_sentence, unigram_entropy = 12, 8, True, None
+
+    def rows(self, epoch):
+        return 16
+
+    def batch(self, epoch, rows):
+        made = [np.random.default_rng([epoch, row]) for row in rows]
+        ids = np.stack([g.integers(10, 300, 12) for g in made]).astype(np.int32)
+        places = np.stack([np.sort(g.permutation(10)[:8] + 1) for g in made]).astype(np.int32)
+        labels = np.stack([g.integers(10, 300, 8) for g in made]).astype(np.int32)
+        none = np.arange(8) >= np.where(rows % 2, 1, 8)[:, None]
+        return {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+            "masked_positions": np.where(none, 0, places),
+            "masked_lm_ids": np.where(none, -1, labels),
+            "next_sentence_labels": np.where(rows % 5, rows % 2, -1).astype(np.int32),
+        }
+
+
 class Worker:
     """What the cases share: the strategy, a fresh model, a place for results."""
 
@@ -107,6 +131,34 @@ class Worker:
         losses = [run()[0] for _ in range(20)]
         run.sync()
         self.leave(name, model, losses=losses)
+
+    def masked(self, name, parts=1):
+        """20 steps of masked words and next sentences, of which the replicas have uneven shares."""
+        from kbert.checkpoints.checkpoint import open_checkpoint
+        from kbert.encoder import Encoder
+        from kbert.model import TextModel
+        from kbert.pretrain.feed import Feed
+        from kbert.step.optimizers import Lamb
+        from kbert.tasks.pretraining import TASK
+        from kbert.train.loop import stepper
+
+        checkpoint = open_checkpoint(self.source)
+        with self.strategy.scope():
+            encoder = Encoder(checkpoint.config, 3)
+            model = TextModel(encoder, TASK, TASK.own_labels, checkpoint.tokenizer(), max_length=12)
+            model.compile(Lamb(2e-2, epsilon=1e-3, clip_norm=0.5))
+            model.optimizer.build(model.trainable_variables)
+        feed = Feed(Uneven(), 3)
+        run = stepper(model, parts)
+        # batches of 5 leave one of two replicas with a row that counts nothing
+        run.start(lambda slices: feed.dataset(0, 5, 20, slices))
+        losses, terms, shown = [], [], []
+        for _ in range(20):
+            losses.append(run()[0])
+            terms.append(run.terms)
+            shown.append(run.shown)
+        run.sync()
+        self.leave(name, model, losses=losses, terms=terms, shown=shown)
 
     def fit(self, name):
         """The same recipe by Keras' own loop."""

@@ -13,8 +13,9 @@ import replicas
 from replicas import apart, distance, read
 
 STEPS = [["steps", "sgd", {"optimizer": "sgd"}], ["steps", "adamw", {"optimizer": "adamw"}]]
-STEPS += [["steps", "recipe", {"optimizer": "recipe"}]]
+STEPS += [["steps", "recipe", {"optimizer": "recipe"}], ["masked", "masked", {}]]
 PARTS = [["steps", "parts", {"optimizer": "adamw", "parts": 2}]]
+PARTS += [["masked", "masked_parts", {"parts": 2}]]
 OTHERS = ("mirrored", "multiworker", "multiworker1")
 
 
@@ -62,7 +63,7 @@ def multiworker(folder, small):
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adamw", "masked"])
 def test_20_steps_end_with_the_weights_of_one_device(one, folder, name, kind, request):
     request.getfixturevalue(kind.rstrip("1"))
     first, found = read(folder, name, "one"), read(folder, name, kind)
@@ -79,7 +80,19 @@ def test_losses_of_the_recipes_own_optimizer(one, folder, kind, request):
     assert apart(read(folder, "recipe", "one"), read(folder, "recipe", kind)) <= 1e-4
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "recipe", "whole", "resumed"])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_mean_over_masks_is_over_those_of_all_replicas(one, folder, kind, request):
+    """Each term, and the accuracies, of every step; replicas have 8 masks a row or one."""
+    request.getfixturevalue(kind.rstrip("1"))
+    first, found = read(folder, "masked", "one"), read(folder, "masked", kind)
+    assert first["terms"].shape == first["shown"].shape == (20, 2)
+    np.testing.assert_allclose(found["terms"], first["terms"], rtol=1e-4)
+    np.testing.assert_allclose(found["shown"], first["shown"], atol=1e-6)
+    np.testing.assert_allclose(first["terms"].sum(1), first["losses"], rtol=1e-6)
+    assert first["shown"].max() > 0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "recipe", "masked", "whole", "resumed"])
 def test_workers_hold_equal_bits(multiworker, folder, name):
     found = [read(folder, name, f"multiworker{i}") for i in ("", "1")]
     assert distance(*found) == 0
@@ -167,13 +180,14 @@ def test_keras_loop_is_refused_on_several_machines(multiworker, folder, kind):
 @pytest.mark.parametrize("kind", ["mirrored", "multiworker"])
 def test_parts_on_replicas(tmp_path, small, kind):
     """Each replica computes its rows in two parts: still the weights of one device at once."""
-    replicas.run(tmp_path, small(0.0), "one", STEPS[1:2] + PARTS)
+    replicas.run(tmp_path, small(0.0), "one", [STEPS[1], STEPS[3], *PARTS])
     counts = {"cpus": 2} if kind == "mirrored" else {"workers": 2}
     replicas.run(tmp_path, small(0.0), kind, PARTS, **counts)
-    whole = read(tmp_path, "adamw", "one")
-    for other in ("one", kind):
-        assert distance(whole, read(tmp_path, "parts", other)) <= 1e-5
-        assert apart(whole, read(tmp_path, "parts", other)) <= 1e-4
+    for name, of in (("adamw", "parts"), ("masked", "masked_parts")):
+        whole = read(tmp_path, name, "one")
+        for other in ("one", kind):
+            assert distance(whole, read(tmp_path, of, other)) <= 1e-5
+            assert apart(whole, read(tmp_path, of, other)) <= 1e-4
 
 
 def said(folder, name, kind):
