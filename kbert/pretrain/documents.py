@@ -35,6 +35,8 @@ def files_of(inputs: Iterable[str | os.PathLike[str]]) -> list[str]:
                 raise BadInput(f"{name}: no file matches")
             if not matches:
                 file_bytes(name)  # says which name comes near
+            # `**` stands for the folders as well
+            matches = [match for match in matches if not os.path.isdir(match)] or matches
         for match in matches:
             if os.path.isdir(match):
                 raise BadInput(f"{match}: is a directory, expected a file of text")

@@ -172,6 +172,7 @@ def test_patterns_and_order(text, tmp_path):
     for name in ("b.txt", "a.txt", "deep/er/c.txt", "d.md"):
         text(name, name)
     assert read(tmp_path / "**" / "*.txt") == [["a.txt"], ["b.txt"], ["deep/er/c.txt"]]
+    assert read(tmp_path / "**") == [["a.txt"], ["b.txt"], ["d.md"], ["deep/er/c.txt"]]
     assert read(tmp_path / "d.md", tmp_path / "a*") == [["d.md"], ["a.txt"]]
 
 
