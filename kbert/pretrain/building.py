@@ -111,7 +111,9 @@ def refuse_other(where: pathlib.Path, before: dict[str, Any], now: dict[str, Any
     differ = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differ:
         said = ", ".join(_said(key, before.get(key), now.get(key)) for key in differ)
-        raise BadInput(f"{where}: holds other work; these differ: {said}")
+        raise BadInput(
+            f"{where}: holds other work, these differ: {said}; remove it, or give the flags of then"
+        )
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def index_of(shards: Iterable[str]) -> dict[str, Any] | None:
         if name is None or not name.is_file():
             continue
         about = read_json(name)
+        if "shards" not in about:
+            continue  # of another program
         if about.get("version") != VERSION:
             raise BadInput(f"{name}: version: found {about.get('version')!r}, expected {VERSION}")
         if found is not None:

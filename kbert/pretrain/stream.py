@@ -136,8 +136,13 @@ def prepare(
         store = build(
             partial / _CORPUS, files, tokenizer, corpus, workers=workers, stop=stop, quiet=quiet
         )
-        store.check_pairs(options.pairing)
-        count = _shards(store, options)
+        try:
+            store.check_pairs(options.pairing)
+            count = _shards(store, options)
+        except BadInput:
+            # other flags make it good, and the text need not be cut again
+            (partial / _SETTINGS).unlink()
+            raise
         vocabulary = Vocabulary.of(tokenizer)
         _write_all(partial, store, options, vocabulary, count, workers, stop, quiet)
         write_json(partial / _DONE, _index(partial, prefix, store, tokenizer, settings, count))

@@ -82,8 +82,8 @@ def test_stream_in_both_spellings(run_kbert, sample, vocabulary, tmp_path, whole
     again = run_kbert(*flags(sample, vocabulary, tmp_path / "a", "--num_shards=2", "--workers=1"))
     assert (again.code, again.out) == (1, "")
     assert again.err.splitlines()[-1] == (
-        f"kbert: error: {tmp_path / 'a'}.json: holds other work; these differ: whole_word_mask "
-        "(there True, now False), seed (there 7, now 12345)"
+        f"kbert: error: {tmp_path / 'a'}.json: holds other work, these differ: whole_word_mask "
+        "(there True, now False), seed (there 7, now 12345); remove it, or give the flags of then"
     )
 
 
@@ -246,6 +246,6 @@ def test_sigterm_says_that_it_can_go_on(sample, vocabulary, tmp_path, workers):
     _, err = process.communicate()
     assert process.returncode == 1
     assert err.splitlines()[-1] == (
-        f"kbert: error: {tmp_path / 'a.partial'}: holds other work; these differ: seed "
-        "(there 12345, now 1)"
+        f"kbert: error: {tmp_path / 'a.partial'}: holds other work, these differ: seed "
+        "(there 12345, now 1); remove it, or give the flags of then"
     )

@@ -18,6 +18,8 @@ from kbert.pretrain.corpus_options import CorpusOptions
 from kbert.pretrain.store import Store, fingerprint
 from kbert.text import WordPieceTokenizer
 
+REMEDY = "remove it, or give the flags of then"
+
 
 @pytest.fixture(scope="module")
 def expected(toy_tokenizer):
@@ -193,12 +195,14 @@ def test_what_is_there_is_taken_and_others_are_refused(toy_text, toy_tokenizer, 
     ):
         with pytest.raises(BadInput) as error:
             build(folder, inputs, tokenizer, options, quiet=True)
-        assert str(error.value) == f"{folder}: holds other work; these differ: {message}"
+        assert str(error.value) == (
+            f"{folder}: holds other work, these differ: {message}; {REMEDY}"
+        )
     os.utime(text, ns=(1, 1))
     with pytest.raises(BadInput) as error:
         build(folder, [text], toy_tokenizer, quiet=True)
     assert str(error.value) == (
-        f"{folder}: holds other work; these differ: input (changed since then: {text})"
+        f"{folder}: holds other work, these differ: input (changed since then: {text}); {REMEDY}"
     )
 
 

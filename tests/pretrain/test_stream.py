@@ -247,11 +247,11 @@ def test_other_settings_are_refused(made, toy_text, toy_tokenizer, tmp_path):
     with pytest.raises(BadInput) as error:
         prepare([str(toy_text)], toy_tokenizer, tmp_path / "toy", options, quiet=True)
     assert str(error.value) == (
-        f"{tmp_path / 'toy.json'}: holds other work; these differ: seed (there 12345, now 3), "
-        "num_shards (there 3, now 2)"
+        f"{tmp_path / 'toy.json'}: holds other work, these differ: seed (there 12345, now 3), "
+        "num_shards (there 3, now 2); remove it, or give the flags of then"
     )
     other = WordPieceTokenizer(TOY, lower_case=False)
-    with pytest.raises(BadInput, match=r"these differ: vocabulary$"):
+    with pytest.raises(BadInput, match=r"these differ: vocabulary; remove it"):
         prepare([str(toy_text)], other, tmp_path / "toy", OPTIONS, quiet=True)
     assert files(tmp_path / "toy") == before
 
@@ -285,6 +285,9 @@ def test_what_cannot_be_made(toy_text, toy_tokenizer, tmp_path):
         with pytest.raises(BadInput) as error:
             prepare([str(text)], toy_tokenizer, prefix, options, quiet=True)
         assert str(error.value) == message
+    # what was wrong with the flags can be made good
+    options = StreamOptions(num_shards=2)
+    assert len(prepare([str(two)], toy_tokenizer, tmp_path / "b", options)["shards"]) == 2
 
 
 @pytest.mark.parametrize(
