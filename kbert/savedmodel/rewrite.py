@@ -102,8 +102,9 @@ class InferenceEncoder(Encoder):
         flat: bool | None = True,
         only_pooled: bool = False,
         word_table: bool = False,
+        packed: bool = False,
     ) -> dict[str, Any]:
-        """See the class; it is always flat, and gives no attentions."""
+        """See the class; it is always flat, gives no attentions, and has a text a row."""
         ids, mask, types = features_of(inputs)
         rows = InferenceRows(mask, causal=bool(self.config.attention.causal))
         self.embeddings.check_length(ids)

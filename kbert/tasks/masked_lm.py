@@ -30,11 +30,11 @@ class MaskedLanguageModel(Task):
 
     name = "masked_lm"
     inputs = ("text",)
-    needs = ("sequence_output", "word_table", "masked_positions")
+    needs: tuple[str, ...] = ("sequence_output", "word_table", "masked_positions")
     more_inputs = ("masked_positions",)
     best = "accuracy"
     head_kind = "masked_lm"
-    also_in = ("pretraining",)
+    also_in: tuple[str, ...] = ("pretraining",)
     new_head = False
     pipeline_tag = "fill-mask"
     own_labels = ("token",)

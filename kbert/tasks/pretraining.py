@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras import metrics, ops
+from keras import ops
 
 from kbert.config import EncoderConfig
 from kbert.layers.heads import MaskedLM
@@ -33,9 +33,9 @@ class Pretraining(MaskedLanguageModel):
         "masked_positions",
     )
     head_kind = "pretraining"
-    also_in = ()
-    terms = ("masked_lm", "next_sentence")
-    monitored = ("masked_lm_accuracy", "next_sentence_accuracy")
+    also_in: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ("masked_lm", "next_sentence")
+    monitored: tuple[str, ...] = ("masked_lm_accuracy", "next_sentence_accuracy")
 
     def called(self, signature: str) -> Task:
         """`pseudo_log_likelihood` is of whole texts."""
@@ -88,8 +88,8 @@ class Pretraining(MaskedLanguageModel):
         return [logits[0], logits[1][:, None]]
 
     def metrics(self) -> list[Any]:
-        """Both accuracies."""
-        return [_Monitored(self, i, name) for i, name in enumerate(self.monitored)]
+        """None, as Keras shares them out among several outputs; see `monitored`."""
+        return []
 
     def decode(
         self,
@@ -150,27 +150,6 @@ class _PretrainingLikelihood(Likelihood):
     def kept(self, logits: Any, features: Mapping[str, Any]) -> Any:
         """See `Likelihood`."""
         return super().kept(logits[0], features)
-
-
-class _Monitored(metrics.Metric):
-    """The quotient of one of the sums and counts that `monitor` gives."""
-
-    def __init__(self, task: Pretraining, index: int, name: str) -> None:
-        super().__init__(name=name)
-        self.task, self.index = task, index
-        self.total = self.add_variable((), "zeros", name="total")
-        self.count = self.add_variable((), "zeros", name="count")
-
-    def update_state(self, targets: Any, logits: Any, sample_weight: Any = None) -> None:
-        """Takes a batch in."""
-        weights = ops.ones_like(targets[:, 0]) if sample_weight is None else sample_weight
-        sums, counts = self.task.monitor(logits, targets, ops.cast(weights, "float32"))
-        self.total.assign_add(sums[self.index])
-        self.count.assign_add(counts[self.index])
-
-    def result(self) -> Any:
-        """The quotient so far."""
-        return self.total / ops.maximum(self.count, 1e-9)
 
 
 def _split(targets: Any) -> tuple[Any, Any]:
