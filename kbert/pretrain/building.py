@@ -14,7 +14,14 @@ import numpy as np
 
 from kbert import registry
 from kbert.errors import BadInput
-from kbert.files import check_place, read_json, write_json, write_whole
+from kbert.files import (
+    Unwritable,
+    check_place,
+    read_json,
+    remove_directory,
+    write_json,
+    write_whole,
+)
 from kbert.pretrain.corpus import blocks, total_size
 from kbert.pretrain.corpus_options import CorpusOptions
 from kbert.pretrain.documents import files_of
@@ -27,7 +34,7 @@ from kbert.pretrain.store import (
     fingerprint,
     part_name,
 )
-from kbert.pretrain.workers import shared_out
+from kbert.pretrain.workers import Unfinished, shared_out
 from kbert.train.progress import Progress
 from kbert.train.signals import StopRequest
 
@@ -65,7 +72,8 @@ def build(
     Raises:
         BadInput: a file that cannot be read, no text in any, or a folder that holds a corpus of
             another text, vocabulary or options; names what differs.
-        Stopped: a signal came; the parts that are done stay.
+        Unwritable, Unfinished: the disk is full or the like; the parts that are done stay.
+        Stopped: a signal came; so they do.
     """
     options = options or CorpusOptions()
     folder, files = pathlib.Path(folder), files_of(inputs)
@@ -78,15 +86,36 @@ def build(
     }
     _begin(folder, settings, tokenizer)
     if not (folder / INDEX).is_file():
-        counts: dict[str, int] = {}
-        progress = Progress(total_size(files) // 1_000_000, "MB", quiet=quiet)
-        tasks = _tasks(folder, files, options, part, counts, progress)
-        # other processes open one of their own
-        arguments = (str(folder), tokenizer if workers == 1 else None)
-        for _ in shared_out(_cut_block, tasks, workers, _opened, arguments, stop):
-            pass
-        _finish(folder, settings, tokenizer, counts)
+        try:
+            _cut_all(folder, files, tokenizer, options, settings, workers, stop, quiet)
+        except (Unwritable, Unfinished):
+            raise
+        except BadInput:
+            # with other text nothing of it can be used
+            remove_directory(folder)
+            raise
     return Store(folder)
+
+
+def _cut_all(
+    folder: pathlib.Path,
+    files: list[str],
+    tokenizer: Any,
+    options: CorpusOptions,
+    settings: dict[str, Any],
+    workers: int,
+    stop: StopRequest | None,
+    quiet: bool,
+) -> None:
+    """Writes the parts that are missing, and the index."""
+    counts: dict[str, int] = {}
+    progress = Progress(total_size(files) // 1_000_000, "MB", quiet=quiet)
+    tasks = _tasks(folder, files, options, settings["part"], counts, progress)
+    # other processes open one of their own
+    arguments = (str(folder), tokenizer if workers == 1 else None)
+    for _ in shared_out(_cut_block, tasks, workers, _opened, arguments, stop):
+        pass
+    _finish(folder, settings, tokenizer, counts)
 
 
 def described(files: Iterable[str]) -> list[list[Any]]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from kbert.errors import BadInput, nearest
 from kbert.files import (
+    Unwritable,
     check_place,
     read_json,
     remove_directory,
@@ -36,7 +37,7 @@ from kbert.pretrain.documents import files_of
 from kbert.pretrain.examples import Rows, Serializer
 from kbert.pretrain.records import NAMES, opened
 from kbert.pretrain.store import Run, Store, fingerprint
-from kbert.pretrain.workers import shared_out
+from kbert.pretrain.workers import Unfinished, shared_out
 from kbert.train.progress import Progress
 from kbert.train.signals import StopRequest
 
@@ -115,7 +116,8 @@ def prepare(
     Raises:
         BadInput: a file that cannot be read or a place that cannot be written to, a single document
             where pairs need two, or what is there was made with other settings; names them.
-        Stopped: a signal came; what is done stays.
+        Unwritable, Unfinished: the disk is full or the like; what is done stays.
+        Stopped: a signal came; so it does.
     """
     options, corpus = options or StreamOptions(), corpus or CorpusOptions()
     prefix = os.fspath(prefix)
@@ -133,20 +135,35 @@ def prepare(
         partial.mkdir(exist_ok=True)
         write_json(partial / _SETTINGS, settings)
     if not (partial / _DONE).is_file():
-        store = build(
-            partial / _CORPUS, files, tokenizer, corpus, workers=workers, stop=stop, quiet=quiet
-        )
         try:
-            store.check_pairs(options.pairing)
-            count = _shards(store, options)
-        except BadInput:
-            # other flags make it good, and the text need not be cut again
-            (partial / _SETTINGS).unlink()
+            run = {"workers": workers, "stop": stop, "quiet": quiet}
+            _make(partial, prefix, files, tokenizer, options, corpus, settings, run)
+        except (Unwritable, Unfinished):
             raise
-        vocabulary = Vocabulary.of(tokenizer)
-        _write_all(partial, store, options, vocabulary, count, workers, stop, quiet)
-        write_json(partial / _DONE, _index(partial, prefix, store, tokenizer, settings, count))
+        except BadInput:
+            # with other text or flags nothing of it can be used
+            remove_directory(partial)
+            raise
     return _finish(partial, prefix, index)
+
+
+def _make(
+    partial: pathlib.Path,
+    prefix: str,
+    files: list[str],
+    tokenizer: Any,
+    options: StreamOptions,
+    corpus: CorpusOptions,
+    settings: dict[str, Any],
+    run: dict[str, Any],
+) -> None:
+    """All that the index names, still in `partial`."""
+    store = build(partial / _CORPUS, files, tokenizer, corpus, **run)
+    store.check_pairs(options.pairing)
+    count = _shards(store, options)
+    vocabulary = Vocabulary.of(tokenizer)
+    _write_all(partial, store, options, vocabulary, count, **run)
+    write_json(partial / _DONE, _index(partial, prefix, store, tokenizer, settings, count))
 
 
 def settings_of(

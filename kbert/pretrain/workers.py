@@ -12,9 +12,14 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from kbert.errors import BadInput, Stopped
+from kbert.files import Unwritable
 from kbert.train.signals import StopRequest
 
 _state: Any = None
+
+
+class Unfinished(BadInput):
+    """What is in the way lies outside of the input; once it is gone the same command goes on."""
 
 
 def shared_out(
@@ -36,7 +41,8 @@ def shared_out(
         stop: once a signal came nothing more is begun.
 
     Raises:
-        BadInput: as `function` or `setup` does; a process ended by itself.
+        BadInput: as `function` or `setup` does; `Unfinished` where they say `Unwritable`, and
+            where a process ended by itself.
         Stopped: a signal came.
     """
     if workers == 1:
@@ -60,7 +66,7 @@ def shared_out(
             _check(stop)
     except BrokenProcessPool:
         _check(stop)
-        raise BadInput(
+        raise Unfinished(
             "a process of --workers ended by itself, as where memory runs out; the same command "
             "again goes on, with fewer of them if need be"
         ) from None
@@ -72,9 +78,9 @@ def _ready(waiting: set[concurrent.futures.Future[Any]]) -> Iterator[Any]:
     done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
     waiting -= done
     for future in done:
-        wrong, result = future.result()
+        wrong, kind, result = future.result()
         if wrong:
-            raise BadInput(wrong)
+            raise kind(wrong)
         yield result
 
 
@@ -102,11 +108,13 @@ def _begin(setup: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         _state = error
 
 
-def _call(function: Callable[[Any, Any], Any], task: Any) -> tuple[str, Any]:
-    """What was wrong, else the result: not every error can be sent to another process."""
+def _call(function: Callable[[Any, Any], Any], task: Any) -> tuple[str, type[BadInput], Any]:
+    """What was wrong and its kind, else the result: not every error can be sent as it is."""
     try:
         if isinstance(_state, BadInput):
             raise _state
-        return "", function(_state, task)
+        return "", BadInput, function(_state, task)
+    except Unwritable as error:
+        return str(error), Unfinished, None
     except BadInput as error:
-        return str(error), None
+        return str(error), BadInput, None

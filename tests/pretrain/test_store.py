@@ -236,6 +236,7 @@ def test_places_that_will_not_do(toy_text, toy_tokenizer, tmp_path):
         with pytest.raises(BadInput) as error:
             build(folder, [text], toy_tokenizer, quiet=True)
         assert str(error.value) == message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blank.txt", "file", "full"]
 
 
 def test_parts_that_are_missing_cut_off_or_others(toy_store, tmp_path):

@@ -1,6 +1,7 @@
 """Streaming mode: distributed as exact mode, the same bytes however it was made, whole or not."""
 
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from toy_corpus import TOY, as_text, toy_documents
 
 from kbert.errors import BadInput, Stopped
+from kbert.files import Unwritable
 from kbert.objectives.masking import MaskingOptions
 from kbert.objectives.pairing import PairingOptions
 from kbert.pretrain import records, shards, stream
@@ -285,9 +287,31 @@ def test_what_cannot_be_made(toy_text, toy_tokenizer, tmp_path):
         with pytest.raises(BadInput) as error:
             prepare([str(text)], toy_tokenizer, prefix, options, quiet=True)
         assert str(error.value) == message
-    # what was wrong with the flags can be made good
-    options = StreamOptions(num_shards=2)
-    assert len(prepare([str(two)], toy_tokenizer, tmp_path / "b", options)["shards"]) == 2
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"w1\n\nw2\xff\n")
+    for workers in (1, 2):
+        with pytest.raises(BadInput) as error:
+            prepare([str(bad)], toy_tokenizer, tmp_path / "d", workers=workers, quiet=True)
+        assert str(error.value) == f"{bad}: line 3: byte 0xff is not UTF-8"
+    # nothing is left that other flags or another text could not go on with
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "one.txt", "two.txt"]
+
+
+def test_a_full_disk_loses_nothing(made, toy_text, toy_tokenizer, tmp_path):
+    arguments = ([str(toy_text)], toy_tokenizer, tmp_path / "toy", OPTIONS)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # enough for the ids of the text, not for a shard
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with pytest.raises(Unwritable) as error:
+            prepare(*arguments, quiet=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    place = tmp_path / "toy.partial" / "shard-00000.tfrecord"
+    assert str(error.value) == f"{place}: cannot be written: File too large"
+    assert (tmp_path / "toy.partial" / "corpus" / "store.json").is_file()
+    prepare(*arguments, quiet=True)
+    assert files(tmp_path / "toy") == files(made[0])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from work_of_workers import add, setup
 
 from kbert.errors import BadInput, Stopped
-from kbert.pretrain.workers import shared_out
+from kbert.pretrain.workers import Unfinished, shared_out
 from kbert.train.signals import StopRequest
 
 HERE = pathlib.Path(__file__).parent
@@ -39,8 +39,14 @@ def test_what_is_wrong_in_a_process_is_said_in_this_one(workers, offset, tasks, 
     assert str(error.value) == message
 
 
+def test_a_full_disk_in_a_process_is_told_from_bad_input():
+    with pytest.raises(Unfinished) as error:
+        list(shared_out(add, [77], 2, setup, (0,)))
+    assert str(error.value) == "a: cannot be written: No space left on device"
+
+
 def test_a_process_that_ends_by_itself():
-    with pytest.raises(BadInput) as error:
+    with pytest.raises(Unfinished) as error:
         list(shared_out(add, [1, 99, 2], 2, setup, (0,)))
     assert str(error.value) == (
         "a process of --workers ended by itself, as where memory runs out; the same command again "
@@ -69,7 +75,7 @@ def test_after_a_signal_nothing_more_is_begun(workers):
 
 def test_processes_are_gone_when_their_parent_was_killed(tmp_path):
     program = (
-        "from kbert.pretrain.workers import shared_out\n"
+        "from kbert.pretrain.workers import Unfinished, shared_out\n"
         "from work_of_workers import setup, wait\n"
         "if __name__ == '__main__':\n"
         f"    list(shared_out(wait, [{str(tmp_path)!r}] * 2, 2, setup, (0,)))\n"

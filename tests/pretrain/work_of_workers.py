@@ -4,6 +4,7 @@ import os
 import time
 
 from kbert.errors import BadInput
+from kbert.files import Unwritable
 
 
 def setup(offset):
@@ -15,6 +16,8 @@ def setup(offset):
 def add(offset, number):
     if number == 13:
         raise BadInput("found 13, expected another number")
+    if number == 77:
+        raise Unwritable("a", "No space left on device")
     if number == 99:
         os._exit(3)
     if number == 50:
