@@ -14,10 +14,19 @@ from absl import flags
 import kbert
 from kbert.commands import _flags
 
-CORE = ("tensorflow", "tensorflow-text", "keras", "numpy", "safetensors", "huggingface_hub")
+CORE = (
+    "tensorflow",
+    "tensorflow-text",
+    "keras",
+    "numpy",
+    "safetensors",
+    "huggingface_hub",
+    "tokenizers",
+)
 EXTRAS = {
     "serve": ("aiohttp", "grpc_health", "prometheus_client"),
-    "data": ("apache_beam", "pyarrow", "tensorflow_datasets"),
+    "data": ("datasketch", "py3langid", "pyarrow", "sentencex", "tensorflow_datasets", "zstandard"),
+    "beam": ("apache_beam",),
     "jax": ("jax",),
 }
 
