@@ -64,7 +64,7 @@ def build(
         inputs: as `kbert.pretrain.documents.files_of` takes them.
         tokenizer: cuts the sentences.
         options: how the files are read and what is left out.
-        workers: processes that cut; the result is the same whatever it is.
+        workers: processes that cut, at most; the result is the same whatever it is.
         part: characters of a part, about.
         stop: a signal to stop at.
         quiet: shows no progress.
@@ -109,7 +109,11 @@ def _cut_all(
 ) -> None:
     """Writes the parts that are missing, and the index."""
     counts: dict[str, int] = {}
-    progress = Progress(total_size(files) // 1_000_000, "MB", quiet=quiet)
+    size = total_size(files)
+    if size:
+        # a process takes seconds to start
+        workers = min(workers, 1 + size // settings["part"])
+    progress = Progress(size // 1_000_000, "MB", quiet=quiet)
     tasks = _tasks(folder, files, options, settings["part"], counts, progress)
     # other processes open one of their own
     arguments = (str(folder), tokenizer if workers == 1 else None)

@@ -106,7 +106,7 @@ def prepare(
         prefix: what the names of all files begin with, as `kbert.pretrain.shards` has them.
         options: what records to make.
         corpus: how the files are read and what is left out.
-        workers: processes; the bytes are the same whatever it is.
+        workers: processes, at most; the bytes are the same whatever it is.
         stop: a signal to stop at.
         quiet: shows no progress.
 
@@ -234,6 +234,7 @@ def _write_all(
     done = total * (count - len(missing)) / count
     progress = Progress(round(total), "MB", done=round(done), quiet=quiet)
     arguments = (str(partial), options, vocabulary, count)
+    workers = min(workers, max(len(missing), 1))
     for tokens in shared_out(_write_shard, missing, workers, _setup, arguments, stop):
         done += tokens * scale
         progress.add(round(done) - progress.done, "records")

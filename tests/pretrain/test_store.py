@@ -170,6 +170,12 @@ def test_building_goes_on_where_it_broke(toy_text, toy_tokenizer, toy_store, tmp
     assert folder_of(tmp_path / "s") == folder_of(toy_store.folder)
 
 
+@pytest.mark.slow
+def test_any_number_of_processes_cuts_the_same(toy_text, toy_tokenizer, toy_store, tmp_path):
+    build(tmp_path / "s", [toy_text], toy_tokenizer, part=4000, workers=3, quiet=True)
+    assert folder_of(tmp_path / "s") == folder_of(toy_store.folder)
+
+
 def test_what_is_there_is_taken_and_others_are_refused(toy_text, toy_tokenizer, tmp_path):
     folder, text = tmp_path / "s", tmp_path / "a.txt"
     shutil.copy(toy_text, text)
