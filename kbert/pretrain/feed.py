@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -36,19 +37,23 @@ class Feed:
         self.source, self.seed, self.phase = source, seed, phase
         self.counts = list(counts or [])
         self._order: tuple[int, np.ndarray] | None = None
+        # two batches are made at a time, and either may be the first of an epoch
+        self._lock = threading.Lock()
 
     def rows(self, first: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
         """(epoch, numbers of rows) of `count` rows from the phase's row `first` on."""
         epoch = 0
         while count:
-            if epoch == len(self.counts):
-                self.counts.append(self.source.rows(epoch))
-            have = self.counts[epoch]
+            with self._lock:
+                if epoch == len(self.counts):
+                    self.counts.append(self.source.rows(epoch))
+                have = self.counts[epoch]
+                if first < have:
+                    if self._order is None or self._order[0] != epoch:
+                        mixed = order(have, self.seed, (self.phase << 32) + epoch)
+                        self._order = (epoch, mixed)
+                    found = self._order[1][first : first + count]
             if first < have:
-                if self._order is None or self._order[0] != epoch:
-                    mixed = order(have, self.seed, (self.phase << 32) + epoch)
-                    self._order = (epoch, mixed)
-                found = self._order[1][first : first + count]
                 yield epoch, found
                 count -= len(found)
                 first += len(found)
