@@ -14,6 +14,7 @@ from kbert.layers.block import Block
 from kbert.layers.embeddings import Embeddings
 from kbert.layers.heads import pooler
 from kbert.layers.precision import made_with
+from kbert.layers.recomputed import recomputed
 from kbert.layers.rows import FlatRows, PaddedRows, flat_pays
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -73,6 +74,8 @@ class Encoder(keras.Model):
         super().__init__(name=name, **kwargs)
         self.config, self.seed = config, seed
         self.frozen = False
+        # whether a training computes the blocks again on the way back instead of keeping them
+        self.recompute = False
         with made_with(self.dtype_policy):
             self.embeddings = self.new_embeddings()
             self.blocks = [self.new_block(i) for i in range(config.num_hidden_layers)]
@@ -137,7 +140,10 @@ class Encoder(keras.Model):
             return {"pooled_output": self.pooler(x)}
         states, weights = [x], []
         for block in self.blocks:
-            x, probabilities = block(x, rows=rows, training=training, probabilities=attentions)
+            if training and self.recompute and not attentions:
+                x, probabilities = recomputed(block, x, rows=rows, training=training), None
+            else:
+                x, probabilities = block(x, rows=rows, training=training, probabilities=attentions)
             states.append(x)
             weights.append(probabilities)
         outputs: dict[str, Any] = {"sequence_output": rows.leave(x)}
