@@ -104,7 +104,7 @@ def load(
     if not chosen.own_labels and (len(set(labels)) != len(labels) or len(labels) < 2):
         raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
     if not chosen.new_head:
-        _check_head(checkpoint, chosen, allow_missing)
+        check_head(checkpoint, chosen, allow_missing)
         keeps_head = True
     config = checkpoint.config.replace(pooler="pooled_output" in chosen.needs)
     tokenizer = checkpoint.tokenizer()
@@ -146,7 +146,7 @@ def load(
     return model
 
 
-def _check_head(checkpoint: Checkpoint, task: Task, may_miss: Sequence[str]) -> None:
+def check_head(checkpoint: Checkpoint, task: Task, may_miss: Sequence[str] = ()) -> None:
     """Raises BadInput if a checkpoint has nothing of the head that a task has to find there."""
     head = task.head(checkpoint.config, len(task.own_labels), 0)
     head.build()

@@ -92,6 +92,7 @@ class TextModel(TextTrainer):
         self.options: dict[str, Any] = dict(options or {})
         self.report: Any = None  # of the load that made it
         self.source: pathlib.Path | None = None  # directory it was read from
+        self.pretraining: dict[str, Any] = {}  # what it was pre-trained on, for `kbert.json`
         self._defaults: dict[str, Any] | None = None
         self._step = step_module()
         self._answers = {"": answerer(self)}
@@ -246,6 +247,7 @@ class TextModel(TextTrainer):
             "columns": self.columns,
             "max_length": self.max_length,
             **({"options": self.options} if self.options else {}),
+            **({"pretraining": self.pretraining} if self.pretraining else {}),
         }
 
     def save(self, directory: str | os.PathLike[str], *, card: str | None = None) -> None:  # type: ignore[override]

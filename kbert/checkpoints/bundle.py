@@ -36,6 +36,7 @@ def read_settings(path: pathlib.Path) -> dict[str, Any]:
         return {}
     settings = read_json(file)
     kinds = {"task": str, "inputs": list, "columns": dict, "max_length": int, "options": dict}
+    kinds |= {"pretraining": dict}
     for key, kind in kinds.items():
         if key in settings and not isinstance(settings[key], kind):
             raise BadInput(

@@ -1,12 +1,15 @@
-"""Score a model on labelled rows.
+"""Score a model on labelled rows, or on raw text that it was not pre-trained on.
 
 kbert evaluate --model=RUN/model --data=dev.tsv
 kbert evaluate --model=RUN/model --dataset=glue/sst2 --data_dir=GLUE --errors=errors.tsv
+kbert evaluate --model=RUN/model --corpus='held-out/*.txt'
 
 Columns are those of the training unless --text and --label say others. A data set's official
 metrics stand first. --errors writes the rows that were answered wrongly, highest loss first: of a
 regression all rows, largest difference first; of questions the lowest F1 first; of entities the
-rows where most are missed or extra. The last line of standard output is one JSON object of metrics.
+rows where most are missed or extra. --corpus takes raw text, --records what `kbert prepare` made
+of it: loss, accuracy and perplexity of words under masks, drawn as in the training. The last line
+of standard output is one JSON object of metrics.
 """
 
 from __future__ import annotations
@@ -36,6 +39,30 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("data_dir", "", "Folder of its official files.", flag_values=values)
     flags.DEFINE_list("text", [], "Column of the text; two for pairs: A,B.", flag_values=values)
     flags.DEFINE_string("label", "", "Column of the label.", flag_values=values)
+    flags.DEFINE_list(
+        "corpus",
+        [],
+        "Raw text instead, of a pre-trained model: files, patterns or tfds:NAME@SPLIT.",
+        flag_values=values,
+    )
+    flags.DEFINE_list("records", [], "The same as `kbert prepare` wrote it.", flag_values=values)
+    flags.DEFINE_integer(
+        "max_seq_length",
+        0,
+        "Ids of a row of --corpus; 0 is as in the training.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "eval_rows",
+        2000,
+        "Rows of --corpus or --records at most, the first ones; 0 is all.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "format", "", "How --corpus is read, as `kbert pretrain --format`.", flag_values=values
+    )
     _flags.define_batch_size(values)
     flags.DEFINE_string("output", "", "Also write the metrics to this file.", flag_values=values)
     flags.DEFINE_string(
@@ -53,10 +80,14 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues) -> int:
-    _flags.required(values, "model", *(() if values.dataset else ("data",)))
+    raw = bool(values.corpus or values.records)
+    _flags.required(values, "model", *(() if values.dataset or raw else ("data",)))
     for place in (values.output, values.errors):
         if place:
             check_place(place)
+    if raw:
+        _finish(values, _score(values))
+        return 0
     metrics = evaluate(
         values.model,
         values.data,
@@ -68,10 +99,36 @@ def run(values: flags.FlagValues) -> int:
         errors=values.errors,
         predictions=values.predictions,
     )
-    if values.output:
-        write_json(values.output, metrics)
-    print(json.dumps(metrics))
+    _finish(values, metrics)
     return 0
+
+
+def _finish(values: flags.FlagValues, metrics: Mapping[str, Any]) -> None:
+    if values.output:
+        write_json(values.output, dict(metrics))
+    print(json.dumps(metrics))
+
+
+def _score(values: flags.FlagValues) -> dict[str, float]:
+    """Metrics of raw text, or of records."""
+    for name in ("data", "dataset", "errors", "predictions", "label"):
+        if values[name].value:
+            raise UsageError(f"--{name}: not together with --corpus or --records, raw text")
+    _flags.start()
+    from kbert.pretrain.held_out import score
+
+    names = ("max_seq_length", "format")
+    given = {name: values[name].value for name in names if values[name].value}
+    if values.text:
+        given["text"] = values.text[0]
+    return score(
+        values.model,
+        corpus=values.corpus,
+        records=values.records,
+        rows=values.eval_rows,
+        batch_size=values.batch_size,
+        **given,
+    )
 
 
 def evaluate(

@@ -82,6 +82,8 @@ def evaluate(
             on_batch(len(numbers))
     found: dict[str, float] = {}
     for term, loss, count, right in zip(model.task.terms, *total, strict=True):
+        if not count and found:
+            continue  # records without pairs
         found[f"{term}_loss"] = loss / max(count, 1)
         found[f"{term}_accuracy"] = right / max(count, 1)
     found["perplexity"] = math.exp(min(found["masked_lm_loss"], 700))

@@ -11,10 +11,11 @@ from typing import Any
 
 from kbert.data.batches import Slices
 from kbert.errors import BadInput, Stopped
-from kbert.files import write_whole
+from kbert.files import read_json, write_whole
 from kbert.pretrain import flops
 from kbert.pretrain.evaluation import evaluate, summing
 from kbert.pretrain.feed import Feed
+from kbert.pretrain.held_out import objective_of
 from kbert.pretrain.history import History
 from kbert.pretrain.recipe import Phase, PretrainRecipe
 from kbert.pretrain.report import write_report
@@ -76,6 +77,8 @@ def pretrain(
 
 def _check(model: Any, phase: Phase, source: Source) -> None:
     """Raises BadInput if rows are not what a phase asks for."""
+    if not source.rows(0):
+        raise BadInput("--corpus: the text gives no rows; expected documents of several words")
     if source.length != phase.length:
         raise BadInput(
             f"--max_seq_length: found {phase.length}, but the rows have {source.length} ids"
@@ -106,6 +109,7 @@ class _Run:
         self.chief = devices.is_chief(model.distribute_strategy)
         self.schedule = recipe.schedule_of()
         with model.distribute_strategy.scope():
+            model.encoder.recompute = recipe.run.recompute
             model.compile(optimizer_of(recipe, self.schedule))
             model.optimizer.build(model.trainable_variables)
         self.counts: dict[str, list[int]] = {}
@@ -115,7 +119,9 @@ class _Run:
         self.warned = False
         self._summing: Any = None
         task = model.task
-        self.names = ("loss", *task.terms, *task.monitored)
+        # computed in parts nothing is shown but the loss
+        monitored = task.monitored if recipe.schedule.accumulate == 1 else ()
+        self.names = ("loss", *task.terms, *monitored)
         peak = flops.peak()
         replicas = model.distribute_strategy.num_replicas_in_sync
         self.peak = peak * replicas if peak else None
@@ -149,10 +155,11 @@ class _Run:
         if last < self.total:
             self.progress.say(f"smoke: {last - start} steps ran, loss {self._shown()}")
         seconds = (self.progress.done - self.progress.before) / max(self.progress.rate, 1e-9)
-        self.progress.say(
-            f"{self.progress.done - self.progress.before:,} tokens in {clock(seconds)}, "
-            f"{self.progress.rate:,.0f} tokens/s"
-        )
+        if self.progress.done > self.progress.before:
+            self.progress.say(
+                f"{self.progress.done - self.progress.before:,} tokens in {clock(seconds)}, "
+                f"{self.progress.rate:,.0f} tokens/s"
+            )
         return self._finish(last, seconds)
 
     def _stretch(
@@ -192,10 +199,6 @@ class _Run:
             loss, bad, stopping = self.stepper(bool(request.name))
             self._watch(step, loss, bad)
             values = [loss, *self.stepper.terms, *self.stepper.shown]
-            values += [math.nan] * (len(self.names) - len(values))
-            if len(self.stepper.shown) < len(self.model.task.monitored):
-                # computed in parts nothing is shown but the loss
-                values = [v if i <= len(self.stepper.terms) else 0.0 for i, v in enumerate(values)]
             ended = self.history.add(step, [float(v) for v in values])
             self.progress.add(size * phase.length, self._note(step, phase, operations))
             if ended:
@@ -238,7 +241,7 @@ class _Run:
         phase = next(p for p in reversed(self.phases) if p.begin < step)
         entropy = self.sources[self.phases.index(phase)].unigram_entropy
         loss = self.history.last()["masked_lm"]
-        early = step < max(self.total // 10, 1)
+        early = step < max(self.total // 10, self.recipe.warmups[0])
         if entropy is None or self.warned or early or loss < STUCK * entropy:
             return
         self.warned = True
@@ -329,18 +332,23 @@ class _Run:
         place = None
         if self.output and self.chief and last == self.total:
             place = self.output / "model"
-            rate = self.progress.rate
+            pace = {"tokens_per_second": self.progress.rate, "seconds": seconds}
+            report = self.output / "report" / "metrics.json"
+            if self.progress.done == self.progress.before and report.is_file():
+                # a finished run that is reported once more
+                pace |= {name: read_json(report).get(name, 0.0) for name in pace}
             facts = {
                 "metrics": metrics,
                 "steps": self.total,
+                "skipped_steps": int(self.model.optimizer.skipped_steps),
                 "tokens": self.progress.total,
-                "tokens_per_second": rate,
-                "seconds": seconds,
+                **pace,
                 "unigram_entropy": self.sources[-1].unigram_entropy,
                 "evaluations": self.evaluations,
                 "names": ["step", "learning_rate", *self.names],
                 "points": self.history.points,
             }
+            self.model.pretraining = objective_of(self.recipe)
             card = write_report(self.output / "report", self.model, self.recipe, facts)
             self.model.save(place, card=card)
         return Result(metrics, self.history.points, self.names, place, seconds)

@@ -10,7 +10,7 @@ from kbert import catalog, registry
 from kbert.config import AttentionConfig, DropoutConfig, EncoderConfig
 from kbert.encoder import Encoder
 from kbert.errors import BadInput, nearest
-from kbert.loading import arithmetic
+from kbert.loading import arithmetic, check_head
 from kbert.model import TextModel
 from kbert.pretrain.recipe import PretrainRecipe
 from kbert.tasks import pretraining
@@ -79,12 +79,12 @@ def new_model(recipe: PretrainRecipe, tokenizer: Any) -> Any:
     return _made(recipe, config, tokenizer)
 
 
-def continued(recipe: PretrainRecipe) -> Any:
-    """A `TextModel` from a checkpoint; heads that it has not are new.
+def continued(recipe: PretrainRecipe, *, new_heads: bool = True) -> Any:
+    """A `TextModel` from a checkpoint; heads that it has not are new, where they may be.
 
     Raises:
-        BadInput: it is causal where the recipe is not, or the other way round; or it has fewer
-            positions than a row of the recipe has ids.
+        BadInput: it is causal where the recipe is not, or the other way round; it has fewer
+            positions than a row of the recipe has ids; or it lacks a head, and none may be new.
     """
     from kbert.checkpoints.checkpoint import open_checkpoint
 
@@ -105,8 +105,10 @@ def continued(recipe: PretrainRecipe) -> Any:
             f"--max_seq_length: found {longest}, the model has "
             f"{config.embedding.max_position_embeddings} positions"
         )
+    if not new_heads:
+        check_head(checkpoint, task_of(recipe))
     model = _made(recipe, config, checkpoint.tokenizer())
-    heads = ("masked_lm/", "next_sentence/", "encoder/pooler/")
+    heads = ("masked_lm/", "next_sentence/", "encoder/pooler/") if new_heads else ()
     model.report = checkpoint.fill(
         model.named_weights(), optional=lambda weight: weight.startswith(heads)
     )

@@ -35,7 +35,7 @@ class PretrainData:
     format: str = _of(CorpusOptions, "format")
     text: str = _of(CorpusOptions, "text")
     language: str = _of(CorpusOptions, "language")
-    workers: int = field(0, "Processes that tokenize a corpus; 0 is one a core.")
+    workers: int = field(0, "Processes that cut a corpus; 0 is as many as it is worth.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,13 +192,12 @@ class PretrainRecipe(Groups):
             if chosen not in choices:
                 raise BadInput(f"--{name}: unknown {chosen!r}{nearest(chosen, choices)}")
         self._check_objective()
-        rates, phases = self.rates, self.phases
+        rates, phases, _ = self.rates, self.phases, self.warmups
         if len(rates) not in (1, len(phases)):
             raise BadInput(
                 f"--learning_rate: found {len(rates)} values, expected 1 or {len(phases)}, as "
                 "--steps has"
             )
-        self._warmups()
         if self.schedule.accumulate > min(phase.batch_size for phase in phases):
             raise BadInput(
                 f"--accumulate: found {self.schedule.accumulate}, expected at most the batch size"
@@ -258,7 +257,9 @@ class PretrainRecipe(Groups):
             float(v) for v in self._numbers("learning_rate", self.optimizer.learning_rate, 0, float)
         ]
 
-    def _warmups(self) -> list[int]:
+    @property
+    def warmups(self) -> list[int]:
+        """Steps of warm-up, as many as `rates`."""
         found = self._numbers("warmup_steps", self.schedule.warmup_steps, 0)
         if len(found) not in (1, len(self.rates)):
             raise BadInput(
@@ -272,7 +273,7 @@ class PretrainRecipe(Groups):
         from kbert.step.schedules import Phases, WarmupDecay
 
         its, lengths = self.schedule, [phase.steps for phase in self.phases]
-        rates, warmups = self.rates, self._warmups()
+        rates, warmups = self.rates, self.warmups
         if len(rates) == 1:
             lengths = [self.total]
         made = [

@@ -62,6 +62,7 @@ def _lines(model: Any, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("parameters", f"{parameters:,}"),
         ("vocabulary", f"{config.embedding.vocab_size:,}"),
         ("steps", f"{facts['steps']:,}"),
+        ("skipped steps", f"{facts['skipped_steps']:,}"),
         ("tokens", f"{facts['tokens']:,}"),
         ("tokens per second", f"{facts['tokens_per_second']:,.0f}"),
         ("time of the last part", clock(facts["seconds"])),
