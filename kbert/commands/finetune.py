@@ -134,10 +134,10 @@ def check_output(output: pathlib.Path, recipe: Groups) -> None:
     before = set(flagfile.read_text(encoding="utf-8").splitlines())
     now = set(recipe.flagfile().splitlines())
     # moving a run and stopping early change nothing of what is computed
-    free = ("--output=", "--devices=", "--smoke", "--nosmoke", "--keep=", "--save_steps=")
-    differ = sorted(line for line in before ^ now if not line.startswith(free))
+    free = {"output", "devices", "smoke", "keep", "save_steps", "workers"}
+    differ = sorted(line for line in before ^ now if _name(line, recipe)[2:] not in free)
     if differ:
-        names = sorted({_name(line) for line in differ})
+        names = sorted({_name(line, recipe) for line in differ})
         then = " ".join(line for line in differ if line in before) or "default"
         raise BadInput(
             f"--output={output}: holds another run; these flags differ: {', '.join(names)} "
@@ -145,6 +145,6 @@ def check_output(output: pathlib.Path, recipe: Groups) -> None:
         )
 
 
-def _name(line: str) -> str:
+def _name(line: str, recipe: Groups) -> str:
     name = line.split("=")[0].removeprefix("--")
-    return "--" + (name[2:] if name in ("nosmoke", "nodeterministic") else name)
+    return "--" + (name if name in recipe.flat() else name.removeprefix("no"))

@@ -42,9 +42,17 @@ def run(values: flags.FlagValues) -> int:
         recipe = recipe.replace(model=hub.pin(recipe.model.model))
     else:
         _flags.required(values, "vocabulary")
-    check_output(pathlib.Path(recipe.run.output), recipe)
+    output = pathlib.Path(recipe.run.output)
+    if not _cutting(output):
+        check_output(output, recipe)
     print(json.dumps(pretrain(recipe)))
     return 0
+
+
+def _cutting(output: pathlib.Path) -> bool:
+    """Whether a run ended before its first step and left ids, which say what they are made of."""
+    names = [path.name for path in output.iterdir()] if output.is_dir() else []
+    return bool(names) and all(name.startswith(("corpus", "held-out")) for name in names)
 
 
 def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
@@ -54,19 +62,17 @@ def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
     from kbert.pretrain.rows import held_out_of, sources_of
     from kbert.train import devices
 
-    # everything that can be wrong is looked at before the run directory is made
+    # what can be wrong is looked at before a corpus is cut, which may take hours
     tokenizer = models.tokenizer_of(recipe)
-    if not recipe.model.model:
-        models.shape_of(recipe.model.shape)
-    chief = devices.is_chief(strategy)
-    sources: list[Source] = sources_of(recipe, tokenizer, chief=chief)
-    held_out = held_out_of(recipe, tokenizer, chief=chief)
     with strategy.scope():
         if recipe.model.model:
             model = models.continued(recipe)
             _flags.say(str(model.report))
         else:
             model = models.new_model(recipe, tokenizer)
+    worker = devices.worker(strategy)
+    held_out = held_out_of(recipe, tokenizer, worker=worker)
+    sources: list[Source] = sources_of(recipe, tokenizer, worker=worker)
     rows = sources[0].rows(0)
     phase = recipe.phases[0]
     replicas = strategy.num_replicas_in_sync

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kbert.errors import BadInput
+from kbert.files import remove_directory
 from kbert.pretrain.recipe import Phase, PretrainRecipe
 from kbert.pretrain.sources import CorpusSource, RecordSource, Source
 from kbert.pretrain.variants import LeftToRightSource, PackedSource
 
+# bytes that are cut sooner than other processes have started
+_ALONE = 1 << 23
 
-def sources_of(recipe: PretrainRecipe, tokenizer: Any, *, chief: bool = True) -> list[Source]:
+
+def sources_of(recipe: PretrainRecipe, tokenizer: Any, *, worker: str = "") -> list[Source]:
     """The rows of each phase.
 
     Args:
         recipe: with `input` or `corpus`; a corpus is cut into `output`/corpus.
         tokenizer: of the model.
-        chief: whether this process writes the run; others cut a corpus of their own.
+        worker: name of a worker that does not write the run, and cuts a corpus of its own.
 
     Raises:
         BadInput: as the sources, or not a pattern for each phase.
@@ -36,11 +40,11 @@ def sources_of(recipe: PretrainRecipe, tokenizer: Any, *, chief: bool = True) ->
             _records(recipe, phase, paths, tokenizer)
             for phase, paths in zip(phases, groups, strict=True)
         ]
-    store = _store(recipe, "corpus", data.corpus, tokenizer, chief)
-    return [_corpus(recipe, phase, store, tokenizer) for phase in phases]
+    with _store(recipe, "corpus", data.corpus, tokenizer, worker) as store:
+        return [_corpus(recipe, phase, store, tokenizer) for phase in phases]
 
 
-def held_out_of(recipe: PretrainRecipe, tokenizer: Any, *, chief: bool = True) -> Source | None:
+def held_out_of(recipe: PretrainRecipe, tokenizer: Any, *, worker: str = "") -> Source | None:
     """Rows to evaluate on, as the last phase has them; None if the recipe names none."""
     data, phase = recipe.data, recipe.phases[-1]
     if data.eval_input and data.eval_corpus:
@@ -51,8 +55,8 @@ def held_out_of(recipe: PretrainRecipe, tokenizer: Any, *, chief: bool = True) -
         return _records(recipe, phase, list(data.eval_input), tokenizer, fixed=True)
     if not data.eval_corpus:
         return None
-    store = _store(recipe, "held-out", data.eval_corpus, tokenizer, chief)
-    return _corpus(recipe, phase, store, tokenizer)
+    with _store(recipe, "held-out", data.eval_corpus, tokenizer, worker) as store:
+        return _corpus(recipe, phase, store, tokenizer)
 
 
 def _records(
@@ -67,26 +71,42 @@ def _records(
     return RecordSource(paths, tokenizer, masking, recipe.run.seed, phase.length)
 
 
+@contextlib.contextmanager
 def _store(
-    recipe: PretrainRecipe, name: str, inputs: Sequence[str], tokenizer: Any, chief: bool
-) -> Any:
+    recipe: PretrainRecipe, name: str, inputs: Sequence[str], tokenizer: Any, worker: str
+) -> Iterator[Any]:
+    """A corpus as ids; where it is of no use, what was made for it is taken away again."""
     from kbert.pretrain.building import build
+    from kbert.pretrain.corpus import total_size
     from kbert.train.devices import cores
     from kbert.train.signals import StopRequest
 
     if not recipe.run.output:
         raise BadInput("--output is missing: a corpus is cut into ids there")
-    place = pathlib.Path(recipe.run.output) / (name if chief else f"{name}-{os.getpid()}")
+    place = pathlib.Path(recipe.run.output) / (f"{name}-{worker}" if worker else name)
+    new, made = not place.exists(), not place.parent.exists()
+    size = total_size(inputs)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with StopRequest() as stop:
-        return build(
-            place,
-            inputs,
-            tokenizer,
-            recipe.corpus(),
-            workers=recipe.data.workers or cores(),
-            stop=stop,
-        )
+    try:
+        with StopRequest() as stop:
+            store = build(
+                place,
+                inputs,
+                tokenizer,
+                recipe.corpus(),
+                workers=recipe.data.workers or (cores() if size > _ALONE else 1),
+                stop=stop,
+            )
+        try:
+            yield store
+        except BadInput:
+            if new:
+                remove_directory(place)
+            raise
+    except BadInput:
+        if made and not any(place.parent.iterdir()):
+            place.parent.rmdir()
+        raise
 
 
 def _corpus(recipe: PretrainRecipe, phase: Phase, store: Any, tokenizer: Any) -> Source:

@@ -173,6 +173,12 @@ def _check_cluster(text: str) -> str:
     )
 
 
+def worker(current: tf.distribute.Strategy) -> str:
+    """Of a later worker its name, as worker1; "" for the one that writes files."""
+    resolver = current.cluster_resolver
+    return "" if is_chief(current) else f"{resolver.task_type}{resolver.task_id}"
+
+
 def is_chief(current: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes files; True but for later workers."""
     resolver = current.cluster_resolver
