@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -67,7 +68,7 @@ def _in_tensorflow(run: Any, *values: Any) -> tuple[Any, list[Any]]:
         def gradient(upstream: Any) -> Any:
             # not before the way back has come here, and nothing shared with the first time
             with tf.control_dependencies([upstream]), tf.GradientTape() as tape:
-                again = [tf.identity(value) for value in values]
+                again, upstream = _apart(values, upstream)
                 tape.watch(again)
                 found, _ = run(*again)
             return tape.gradient(found, again, upstream)
@@ -75,3 +76,17 @@ def _in_tensorflow(run: Any, *values: Any) -> tuple[Any, list[Any]]:
         return found, gradient
 
     return once(*values), after
+
+
+def _apart(values: Sequence[Any], upstream: Any) -> tuple[list[Any], Any]:
+    """The same values as others, for what computes with them must not be merged."""
+    import tensorflow as tf  # it is there: it computes
+    from tensorflow.python.ops import control_flow_util
+
+    if control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        from tensorflow.compiler.tf2xla.python import xla
+
+        # XLA knows no control dependencies
+        found = xla.optimization_barrier(*values, upstream)
+        return list(found[:-1]), found[-1]
+    return [tf.identity(value) for value in values], upstream
