@@ -72,6 +72,8 @@ def pretrain(
         raise BadInput(f"found {len(sources)} sources, expected one a phase, {len(phases)}")
     for phase, source in zip(phases, sources, strict=True):
         _check(model, phase, source)
+    if recipe.run.jit_compile:
+        devices.check_compiled(model.distribute_strategy)
     return _Run(model, sources, recipe, held_out).go()
 
 
@@ -153,7 +155,7 @@ class _Run:
                 if stretch[2] > start and stretch[1] < last:
                     self._stretch(*stretch, start, last, request)
         if last < self.total:
-            self.progress.say(f"smoke: {last - start} steps ran, loss {self._shown()}")
+            self.progress.say(f"smoke: {last - start} steps ran, {self._shown()}")
         seconds = (self.progress.done - self.progress.before) / max(self.progress.rate, 1e-9)
         if self.progress.done > self.progress.before:
             self.progress.say(

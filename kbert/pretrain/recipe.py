@@ -35,6 +35,7 @@ class PretrainData:
     format: str = _of(CorpusOptions, "format")
     text: str = _of(CorpusOptions, "text")
     language: str = _of(CorpusOptions, "language")
+    max_line_mb: int = _of(CorpusOptions, "max_line_mb")
     workers: int = field(0, "Processes that cut a corpus; 0 is as many as it is worth.")
 
 
@@ -330,7 +331,8 @@ class PretrainRecipe(Groups):
     def corpus(self) -> CorpusOptions:
         """How raw text is read."""
         data = self.data
-        return _flagged(CorpusOptions, format=data.format, text=data.text, language=data.language)
+        names = ("format", "text", "language", "max_line_mb")
+        return _flagged(CorpusOptions, **{name: getattr(data, name) for name in names})
 
     @staticmethod
     def _numbers(name: str, values: tuple[str, ...], low: float, kind: type = int) -> list[Any]:

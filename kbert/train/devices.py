@@ -173,6 +173,19 @@ def _check_cluster(text: str) -> str:
     )
 
 
+def check_compiled(current: tf.distribute.Strategy) -> None:
+    """Whether XLA can compile the steps of a strategy's replicas.
+
+    Raises:
+        BadInput: they share CPUs, between which its programs find no variables.
+    """
+    if current.num_replicas_in_sync > 1 and not tf.config.list_logical_devices("GPU"):
+        raise BadInput(
+            f"--jit_compile: found {current.num_replicas_in_sync} replicas on CPUs, where XLA "
+            "compiles for one alone; leave it out, or use --devices=one"
+        )
+
+
 def worker(current: tf.distribute.Strategy) -> str:
     """Of a later worker its name, as worker1; "" for the one that writes files."""
     resolver = current.cluster_resolver
