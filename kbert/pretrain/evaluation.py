@@ -63,12 +63,14 @@ def evaluate(
 
     Returns:
         For each term TERM_loss, a mean over its targets in nats, and TERM_accuracy; of masked
-        words `perplexity`, the exponential of their loss; `rows`.
+        words `perplexity`, the exponential of their loss; of pairs `random_share`, how many have
+        a random second text; `rows`.
     """
     run = run or summing(model)
     have = source.rows(_HELD_OUT)
     stop = min(rows or have, have)
     total = np.zeros((3, len(model.task.terms)), np.float64)
+    pairs = np.zeros(2, np.int64)
     for first in range(0, stop, batch_size):
         numbers = np.arange(first, min(first + batch_size, stop))
         # always as many, so that one graph does
@@ -77,6 +79,8 @@ def evaluate(
         weights = (np.arange(batch_size) < len(numbers)).astype(np.float32)
         labels = made["next_sentence_labels"][:, None]
         targets = np.concatenate([labels, made["masked_lm_ids"]], axis=1)
+        kinds = labels[: len(numbers)]
+        pairs += (np.sum(kinds == 1), np.sum(kinds >= 0))
         total += run({name: made[name] for name in INPUTS}, targets, weights)
         if on_batch is not None:
             on_batch(len(numbers))
@@ -86,5 +90,7 @@ def evaluate(
             continue  # records without pairs
         found[f"{term}_loss"] = loss / max(count, 1)
         found[f"{term}_accuracy"] = right / max(count, 1)
+    if pairs[1]:
+        found["random_share"] = float(pairs[0] / pairs[1])
     found["perplexity"] = math.exp(min(found["masked_lm_loss"], 700))
     return {**found, "rows": stop}
