@@ -51,7 +51,7 @@ def run(values: flags.FlagValues) -> int:
 
 def _cutting(output: pathlib.Path) -> bool:
     """Whether a run ended before its first step and left ids, which say what they are made of."""
-    names = [path.name for path in output.iterdir()] if output.is_dir() else []
+    names = [p.name for p in output.iterdir() if p.name[0] != "."] if output.is_dir() else []
     return bool(names) and all(name.startswith(("corpus", "held-out")) for name in names)
 
 

@@ -35,7 +35,8 @@ def shape_of(name: str) -> EncoderConfig:
     if name in shapes:
         return shapes[name]
     if not found or not all(map(int, found.groups())):
-        raise BadInput(f"--shape: unknown {name!r}{nearest(name, shapes)}, or LAYERSxWIDTH")
+        hint = nearest(name, shapes)
+        raise BadInput(f"--shape: found {name!r}, expected LAYERSxWIDTH or a released one{hint}")
     layers, width = map(int, found.groups())
     if width % _HEAD and width > _HEAD:
         raise BadInput(f"--shape: found a width of {width}, expected a multiple of {_HEAD}")
@@ -139,7 +140,12 @@ def tokenizer_of(recipe: PretrainRecipe) -> Any:
     if recipe.model.model:
         found = open_checkpoint(recipe.model.model).tokenizer()
     elif recipe.model.vocabulary:
-        found = registry.get("tokenizer", "wordpiece").from_directory(recipe.model.vocabulary)
+        place = recipe.model.vocabulary
+        try:
+            found = registry.get("tokenizer", "wordpiece").from_directory(place)
+        except BadInput as error:
+            where = "" if str(error).startswith(place) else f"{place}: "
+            raise BadInput(f"{where}{error}") from None
     else:
         raise BadInput("--vocabulary is missing: a directory that `kbert vocabulary` wrote")
     return found
