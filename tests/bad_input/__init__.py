@@ -12,6 +12,7 @@ from bad_input import (
     labels,
     models,
     outputs,
+    pretraining,
     running,
     spans,
     vectors,
@@ -30,6 +31,7 @@ GROUPS = {
     "Commands and flags": flags_given.CASES,
     "Outputs": outputs.CASES,
     "Text to pre-train on, vocabularies": corpora.CASES,
+    "Pre-training": pretraining.CASES,
 }
 CASES = [case for cases in GROUPS.values() for case in cases]
 RUNNING = [*running.CASES, *hub.RUNNING]

@@ -136,6 +136,21 @@ def vocabulary(**given: Any) -> Command:
     return _line("vocabulary", {"input": "{p}/text.txt", "output": "{p}/vocabulary"}, given)
 
 
+def pretrain(**given: Any) -> Command:
+    """From raw text with the vocabulary of the models; `input` takes the place of the text."""
+    usual = {
+        "corpus": "{p}/text.txt",
+        "vocabulary": "{start}",
+        "shape": "1x32",
+        "steps": 2,
+        "batch_size": 2,
+        "max_seq_length": 16,
+        "max_predictions_per_seq": 3,
+        "output": "{p}/run",
+    }
+    return _line("pretrain", usual, given)
+
+
 def export(**given: Any) -> Command:
     return _line("export", {"model": "{trained}", "target": "{p}/base"}, given)
 
