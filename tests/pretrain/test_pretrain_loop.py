@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from kbert.objectives.masking import MaskingOptions
 from kbert.objectives.pairing import PairingOptions
 from kbert.pretrain import loop, models
+from kbert.pretrain.building import build
 from kbert.pretrain.feed import Feed
 from kbert.pretrain.recipe import DECAYS, OPTIMIZERS, PretrainRecipe
 from kbert.pretrain.sources import CorpusSource
@@ -198,6 +199,20 @@ def test_rows_that_do_not_fit_are_refused(pretrain, source, monkeypatch):
     assert message(pretrain) == (
         "--corpus: the text gives no rows; expected documents of several words"
     )
+
+
+def test_documents_shorter_than_a_pair(toy_tokenizer, tmp_path):
+    """Of one word each: the second text is another document's, and nothing is refused."""
+    (tmp_path / "text.txt").write_text("w1\n\nw2\n\nw3\n")
+    store = build(tmp_path / "store", [tmp_path / "text.txt"], toy_tokenizer, quiet=True)
+    found = CorpusSource(
+        store, toy_tokenizer, PairingOptions(max_seq_length=16), MaskingOptions(), 5
+    )
+    rows = found.rows(0)
+    assert rows == 3
+    made = found.batch(0, np.arange(rows))
+    assert made["attention_mask"].sum(1).tolist() == [5, 5, 5]
+    assert made["next_sentence_labels"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.slow
