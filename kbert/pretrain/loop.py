@@ -9,6 +9,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from kbert.data.batches import Slices
 from kbert.errors import BadInput, Stopped
 from kbert.files import read_json, write_whole
@@ -342,7 +344,7 @@ class _Run:
             facts = {
                 "metrics": metrics,
                 "steps": self.total,
-                "skipped_steps": int(self.model.optimizer.skipped_steps),
+                "skipped_steps": int(np.asarray(self.model.optimizer.skipped_steps)),
                 "tokens": self.progress.total,
                 **pace,
                 "unigram_entropy": self.sources[-1].unigram_entropy,
