@@ -72,7 +72,7 @@ def test_no_requirement_is_the_foreign_package_or_drags_in_torch(project):
 
 def test_extras(project):
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"serve", "data", "jax", "gpu", "official", "oracle", "dev"}
+    assert set(extras) == {*("serve", "data", "beam", "jax", "gpu", "official", "oracle", "dev")}
     assert names(extras["serve"]) == {"aiohttp", "grpcio-health-checking", "prometheus-client"}
     (gpu,) = [Requirement(line) for line in extras["gpu"]]
     assert (gpu.name, gpu.extras) == ("tensorflow", {"and-cuda"})
@@ -83,7 +83,7 @@ def test_extras(project):
     ]
     assert gpu.specifier == core.specifier
     # what the tests need holds what the server needs
-    assert "kbert-tf[serve]" in extras["dev"]
+    assert "kbert-tf[data,serve]" in extras["dev"]
     assert {"pytest", "pytest-timeout", "pytest-xdist", "ruff", "mypy"} <= names(extras["dev"])
 
 
