@@ -35,9 +35,7 @@ def main(folder):
         if "start_logits" in out:
             found["span"] = np.stack([out["start_logits"].numpy(), out["end_logits"].numpy()])
         elif "logits" in out:
-            found["masked_lm" if "MaskedLM" in job["class"] else "classifier"] = out[
-                "logits"
-            ].numpy()
+            found["masked_lm" if "LM" in job["class"] else "classifier"] = out["logits"].numpy()
         np.savez(place / "theirs.npz", **found)
         loading = {k: sorted(map(str, info[f"{k}_keys"])) for k in ("missing", "unexpected")}
         (place / "theirs.json").write_text(json.dumps(loading))
