@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PARALLEL ?= 2
 
-.PHONY: setup quickstart test test-slow test-oracle test-tpu lint types check clean
+.PHONY: setup quickstart test test-slow test-oracle test-beam test-tpu lint types check clean
 
 setup: $(STAMP)
 	@$(BIN)/python tests/no_foreign_kbert.py
@@ -47,6 +47,15 @@ test-oracle: setup .venv-oracle/.ready .venv-garden/.ready
 	.venv-garden/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oracle/requirements-garden.txt
 	@touch $@
 
+# `kbert prepare --runner`; Apache Beam takes no protobuf 7, so it is not beside the pinned packages
+test-beam: setup .venv-beam/.ready
+	KBERT_BEAM=$(CURDIR)/.venv-beam/bin/python $(BIN)/python -m pytest tests/pretrain/test_beam.py -m "slow or not slow" -rs
+
+.venv-beam/.ready: pyproject.toml tests/oracle/requirements-beam.txt
+	@test -d .venv-beam || $(PYTHON) -m venv .venv-beam
+	.venv-beam/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oracle/requirements-beam.txt -e ".[data]"
+	@touch $@
+
 # the step in JAX, compiled by the real TPU compiler (340 MB), in an environment of its own
 test-tpu: setup .venv-tpu/.ready
 	KBERT_TPU=.venv-tpu/bin/python $(BIN)/python -m pytest tests/step/test_tpu.py -m slow -rs
@@ -64,4 +73,4 @@ types: setup
 	$(BIN)/mypy kbert
 
 clean:
-	rm -rf $(VENV) .venv-oracle .venv-garden .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-oracle .venv-garden .venv-beam .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

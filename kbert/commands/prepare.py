@@ -7,8 +7,9 @@ Writes PREFIX-00000-of-00004.tfrecord and so on, an index beside each, and PREFI
 --mode=stream takes text of any size and several processes, whose number changes nothing of what
 is written; the same command again goes on where one was stopped or killed. --mode=exact makes the
 records of google-research/bert create_pretraining_data.py one for one, with the text in memory;
-it is the default where --output_file names the files. The last line of standard output is one
-JSON object of statistics.
+it is the default where --output_file names the files. --runner=flink, spark or dataflow makes
+streaming mode's files on a cluster, by Apache Beam. The last line of standard output is one JSON
+object of statistics.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +33,10 @@ from kbert.errors import BadInput, UsageError, nearest
 from kbert.pretrain.corpus_options import CorpusOptions
 
 MODES = ("stream", "exact")
-_STREAM_ONLY = ("mask_share", "random_share", "next_sentence", "full_sentences", "shard_size")
+_STREAM_ONLY = (
+    *("mask_share", "random_share", "next_sentence", "full_sentences", "shard_size"),
+    *("runner", "beam_options"),
+)
 # the original's spellings
 _ALIASES = {
     "input_file": "input",
@@ -93,6 +98,15 @@ def define_flags(values: flags.FlagValues) -> None:
         "Of features: original (input_ids, ...) or garden (input_word_ids, ...).",
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "runner",
+        "",
+        "By Apache Beam: direct (in this process, to try it), flink, spark, dataflow, or portable.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "beam_options", "", "Beam's pipeline options, as '--a=1 --b=2'.", flag_values=values
+    )
     for alias, name in _ALIASES.items():
         flags.DEFINE_alias(alias, name, flag_values=values)
     define_corpus(values)
@@ -129,6 +143,7 @@ def _stream(values: flags.FlagValues) -> dict[str, Any]:
     with _of_flags(values):
         own = {"pairing": _said(values, PairingOptions), "masking": _said(values, MaskingOptions)}
         options = _said(values, StreamOptions, **own)
+        runner = _runner(values)
     _flags.start()
     from kbert.train.devices import cores
 
@@ -142,7 +157,24 @@ def _stream(values: flags.FlagValues) -> dict[str, Any]:
             corpus,
             workers=values.workers or cores(),
             stop=stop,
+            runner=runner,
         )
+
+
+def _runner(values: flags.FlagValues) -> Any:
+    """Who does the work, if not processes of this machine."""
+    if not values.runner:
+        if values.beam_options:
+            raise UsageError("--beam_options: needs --runner")
+        return None
+    if values.workers:
+        raise UsageError("--workers: --runner has workers of its own; see --beam_options")
+    from kbert.pretrain.beam import Beam
+
+    try:
+        return Beam(values.runner, shlex.split(values.beam_options))
+    except ValueError as error:  # a quote without end
+        raise UsageError(f"--beam_options: found {values.beam_options!r}: {error}") from None
 
 
 def _exact(values: flags.FlagValues) -> dict[str, Any]:

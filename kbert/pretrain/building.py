@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,6 +46,18 @@ PART = 1 << 23
 _LINES = 4096
 
 
+class Runner(Protocol):
+    """Whoever does the work in place of processes of this machine, and sees the same files."""
+
+    def cut(
+        self, folder: pathlib.Path, files: list[str], options: CorpusOptions, part: int
+    ) -> dict[str, int]:
+        """Writes the parts that are missing; returns what was counted in the text."""
+
+    def write(self, partial: pathlib.Path, missing: list[int], *arguments: Any) -> None:
+        """Writes shards by their numbers; arguments as `kbert.pretrain.stream.work_of` has them."""
+
+
 def build(
     folder: str | os.PathLike[str],
     inputs: Iterable[str | os.PathLike[str]],
@@ -56,6 +68,7 @@ def build(
     part: int = PART,
     stop: StopRequest | None = None,
     quiet: bool = False,
+    runner: Runner | None = None,
 ) -> Store:
     """Cuts a corpus into ids, unless the folder holds it; one that was killed goes on.
 
@@ -68,6 +81,7 @@ def build(
         part: characters of a part, about.
         stop: a signal to stop at.
         quiet: shows no progress.
+        runner: cuts in place of processes of this machine.
 
     Raises:
         BadInput: a file that cannot be read, no text in any, or a folder that holds a corpus of
@@ -87,7 +101,11 @@ def build(
     _begin(folder, settings, tokenizer)
     if not (folder / INDEX).is_file():
         try:
-            _cut_all(folder, files, tokenizer, options, settings, workers, stop, quiet)
+            if runner is None:
+                counts = _cut_all(folder, files, tokenizer, options, part, workers, stop, quiet)
+            else:
+                counts = runner.cut(folder, files, options, part)
+            _finish(folder, settings, tokenizer, counts)
         except (Unwritable, Unfinished):
             raise
         except BadInput:
@@ -102,24 +120,24 @@ def _cut_all(
     files: list[str],
     tokenizer: Any,
     options: CorpusOptions,
-    settings: dict[str, Any],
+    part: int,
     workers: int,
     stop: StopRequest | None,
     quiet: bool,
-) -> None:
-    """Writes the parts that are missing, and the index."""
+) -> dict[str, int]:
+    """Writes the parts that are missing; returns what was counted in the text."""
     counts: dict[str, int] = {}
     size = total_size(files)
     if size:
         # a process takes seconds to start
-        workers = min(workers, 1 + size // settings["part"])
+        workers = min(workers, 1 + size // part)
     progress = Progress(size // 1_000_000, "MB", quiet=quiet)
-    tasks = _tasks(folder, files, options, settings["part"], counts, progress)
+    tasks = _tasks(folder, files, options, part, counts, progress)
     # other processes open one of their own
     arguments = (str(folder), tokenizer if workers == 1 else None)
-    for _ in shared_out(_cut_block, tasks, workers, _opened, arguments, stop):
+    for _ in shared_out(cut_block, tasks, workers, opened, arguments, stop):
         pass
-    _finish(folder, settings, tokenizer, counts)
+    return counts
 
 
 def described(files: Iterable[str]) -> list[list[Any]]:
@@ -204,7 +222,7 @@ def _tasks(
         megabytes = read
 
 
-def _opened(folder: str, tokenizer: Any) -> tuple[pathlib.Path, Any]:
+def opened(folder: str, tokenizer: Any) -> tuple[pathlib.Path, Any]:
     """In each process: where to write, and the tokenizer that cuts."""
     place = pathlib.Path(folder)
     if tokenizer is None:
@@ -212,7 +230,7 @@ def _opened(folder: str, tokenizer: Any) -> tuple[pathlib.Path, Any]:
     return place, tokenizer
 
 
-def _cut_block(state: tuple[pathlib.Path, Any], task: tuple[int, list[list[str]]]) -> int:
+def cut_block(state: tuple[pathlib.Path, Any], task: tuple[int, list[list[str]]]) -> int:
     """Writes a part; returns its number."""
     from safetensors.numpy import save
 

@@ -31,7 +31,7 @@ from kbert.files import (
 from kbert.objectives.masking import MaskingOptions, Vocabulary, mask
 from kbert.objectives.pairing import PairingOptions, assemble, plan
 from kbert.pretrain import shards, statistics
-from kbert.pretrain.building import build, described, refuse_other
+from kbert.pretrain.building import Runner, build, described, refuse_other
 from kbert.pretrain.corpus_options import CorpusOptions
 from kbert.pretrain.documents import files_of
 from kbert.pretrain.examples import Rows, Serializer
@@ -97,6 +97,7 @@ def prepare(
     workers: int = 1,
     stop: StopRequest | None = None,
     quiet: bool = False,
+    runner: Runner | None = None,
 ) -> dict[str, Any]:
     """Writes shards of records and their index; one that was stopped or killed goes on.
 
@@ -109,6 +110,7 @@ def prepare(
         workers: processes, at most; the bytes are the same whatever it is.
         stop: a signal to stop at.
         quiet: shows no progress.
+        runner: does it in place of processes of this machine; the bytes are the same.
 
     Returns:
         What `PREFIX.json` holds, with `statistics`.
@@ -136,7 +138,7 @@ def prepare(
         write_json(partial / _SETTINGS, settings)
     if not (partial / _DONE).is_file():
         try:
-            run = {"workers": workers, "stop": stop, "quiet": quiet}
+            run = {"workers": workers, "stop": stop, "quiet": quiet, "runner": runner}
             _make(partial, prefix, files, tokenizer, options, corpus, settings, run)
         except (Unwritable, Unfinished):
             raise
@@ -210,7 +212,7 @@ class _Work(NamedTuple):
     shards: int
 
 
-def _setup(partial: str, options: StreamOptions, vocabulary: Vocabulary, count: int) -> _Work:
+def work_of(partial: str, options: StreamOptions, vocabulary: Vocabulary, count: int) -> _Work:
     folder = pathlib.Path(partial)
     store = Store(folder / _CORPUS)
     return _Work(folder, store, _runs(store, options), options, vocabulary, count)
@@ -225,9 +227,13 @@ def _write_all(
     workers: int,
     stop: StopRequest | None,
     quiet: bool,
+    runner: Runner | None,
 ) -> None:
     """Writes the shards that are missing."""
-    missing = [k for k in range(count) if not (partial / _shard(k)).is_file()]
+    missing = [k for k in range(count) if not (partial / shard_file(k)).is_file()]
+    if runner is not None:
+        runner.write(partial, missing, options, vocabulary, count)
+        return
     # characters of text for an id
     scale = store.about["counts"]["characters"] / store.tokens / 1e6
     total = store.tokens * options.dupe_factor * scale
@@ -235,18 +241,18 @@ def _write_all(
     progress = Progress(round(total), "MB", done=round(done), quiet=quiet)
     arguments = (str(partial), options, vocabulary, count)
     workers = min(workers, max(len(missing), 1))
-    for tokens in shared_out(_write_shard, missing, workers, _setup, arguments, stop):
+    for tokens in shared_out(write_shard, missing, workers, work_of, arguments, stop):
         done += tokens * scale
         progress.add(round(done) - progress.done, "records")
 
 
-def _shard(number: int) -> str:
+def shard_file(number: int) -> str:
     return f"shard-{number:05d}.tfrecord"
 
 
-def _write_shard(work: _Work, number: int) -> int:
+def write_shard(work: _Work, number: int) -> int:
     """Writes one; returns how many ids of text went into it."""
-    options, path = work.options, work.partial / _shard(number)
+    options, path = work.options, work.partial / shard_file(number)
     length, most = options.pairing.max_seq_length, options.masking.max_predictions_per_seq
     tally = statistics.Tally(length)
     units = np.arange(options.dupe_factor * len(work.runs))
@@ -323,7 +329,7 @@ def _index(
     tally = statistics.Tally(settings["max_seq_length"])
     said = []
     for number in range(count):
-        path = partial / _shard(number)
+        path = partial / shard_file(number)
         tally.merge(read_json(path.with_suffix(".json")))
         ends = np.load(shards.offsets_name(path), mmap_mode="r")
         name = pathlib.Path(shards.shard_name(prefix, number, count)).name
@@ -345,7 +351,7 @@ def _finish(partial: pathlib.Path, prefix: str, index: pathlib.Path) -> dict[str
     about = read_json(partial / _DONE)
     count = len(about["shards"])
     for number in range(count):
-        path, target = partial / _shard(number), shards.shard_name(prefix, number, count)
+        path, target = partial / shard_file(number), shards.shard_name(prefix, number, count)
         # the shard last: while it is here, both are
         for old, new in (
             (shards.offsets_name(path), shards.offsets_name(target)),

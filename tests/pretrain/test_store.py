@@ -149,14 +149,14 @@ def test_building_goes_on_where_it_broke(toy_text, toy_tokenizer, toy_store, tmp
     class Broken(Exception):
         pass
 
-    whole = building._cut_block
+    whole = building.cut_block
 
     def cut_block(state, task):
         if task[0] == 2:
             raise Broken
         return whole(state, task)
 
-    monkeypatch.setattr(building, "_cut_block", cut_block)
+    monkeypatch.setattr(building, "cut_block", cut_block)
     with pytest.raises(Broken):
         build(tmp_path / "s", [toy_text], toy_tokenizer, part=4000, quiet=True)
     parts = [p.name for p in tmp_path.glob("s/part-*")]
@@ -164,7 +164,7 @@ def test_building_goes_on_where_it_broke(toy_text, toy_tokenizer, toy_store, tmp
     made = (tmp_path / "s" / parts[0]).stat().st_mtime_ns
     with pytest.raises(BadInput, match=r"no store.json, expected a corpus of token ids$"):
         Store(tmp_path / "s")
-    monkeypatch.setattr(building, "_cut_block", whole)
+    monkeypatch.setattr(building, "cut_block", whole)
     build(tmp_path / "s", [toy_text], toy_tokenizer, part=4000, quiet=True)
     assert (tmp_path / "s" / parts[0]).stat().st_mtime_ns == made
     assert folder_of(tmp_path / "s") == folder_of(toy_store.folder)

@@ -184,7 +184,7 @@ def test_records_of_one_text(full, toy_text, toy_tokenizer, tmp_path):
 
 
 def test_a_stop_keeps_what_is_done(made, toy_text, toy_tokenizer, tmp_path, monkeypatch):
-    whole, done, stop = stream._write_shard, [], StopRequest()
+    whole, done, stop = stream.write_shard, [], StopRequest()
 
     def write_shard(work, number):
         done.append(number)
@@ -192,7 +192,7 @@ def test_a_stop_keeps_what_is_done(made, toy_text, toy_tokenizer, tmp_path, monk
             stop.name = "SIGTERM"
         return whole(work, number)
 
-    monkeypatch.setattr(stream, "_write_shard", write_shard)
+    monkeypatch.setattr(stream, "write_shard", write_shard)
     arguments = ([str(toy_text)], toy_tokenizer, tmp_path / "toy", OPTIONS)
     with pytest.raises(Stopped) as stopped:
         prepare(*arguments, stop=stop, quiet=True)
