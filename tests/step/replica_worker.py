@@ -20,6 +20,12 @@ ROWS, BATCH, EPOCHS = 21, 5, 4
 RECIPE = {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": 2e-3, "seed": 3, "epsilon": 1e-3}
 
 
+# 20 steps in two phases, the first of which begins with smaller batches
+PRETRAIN = {"steps": ("14", "6"), "batch_size": ("5", "4"), "batch_ramp": "3:4", "seed": 3}
+PRETRAIN |= {"max_seq_length": "12", "max_predictions_per_seq": "8", "warmup_steps": "2"}
+PRETRAIN |= {"learning_rate": "2e-3", "epsilon": 1e-3, "dropout": 0.0, "eval_rows": 10}
+
+
 def rows(start, stop):
     """(texts, labels) of the quickstart's rows that have one of two labels."""
     from kbert.commands.quickstart import ASSETS
@@ -159,6 +165,30 @@ class Worker:
             shown.append(run.shown)
         run.sync()
         self.leave(name, model, losses=losses, terms=terms, shown=shown)
+
+    def pretrain(self, name, output="", stop_at=0, source="", held_out=True, **changes):
+        """`kbert.pretrain.loop.pretrain` from a checkpoint; with `stop_at` as `train`."""
+        from kbert.errors import BadInput, Stopped
+        from kbert.pretrain import loop, models
+        from kbert.pretrain.recipe import PretrainRecipe
+
+        values = {**PRETRAIN, "model": str(source or self.source), **changes}
+        recipe = PretrainRecipe.of(
+            **values, output=str(self.folder / output) if output else "", corpus="x"
+        )
+        with self.strategy.scope():
+            model = models.continued(recipe)
+        sources = [Uneven()] * len(recipe.phases)
+        held = Uneven() if held_out else None
+        said, losses, metrics = "", [], {}
+        with signal_after(stop_at) if stop_at else contextlib.nullcontext():
+            try:
+                result = loop.pretrain(model, sources, recipe, held)
+                losses = [point[2] for point in result.points]
+                metrics = result.metrics
+            except (Stopped, BadInput) as error:
+                said = f"{type(error).__name__}: {error}"
+        self.leave(name, model, losses=losses, said=said, metrics=json.dumps(metrics))
 
     def fit(self, name):
         """The same recipe by Keras' own loop."""
