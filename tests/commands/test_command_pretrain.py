@@ -231,8 +231,8 @@ def test_other_commands_open_it(run, run_kbert):
 @pytest.mark.slow
 def test_finetune_opens_it(run, run_kbert, tmp_path):
     done = run_kbert(
-        "finetune", f"--model={run[0]}/model", f"--train={ASSETS}/train.tsv", "--text=sentence",
-        "--label=topic", "--smoke", f"--output={tmp_path}/run",
+        "finetune", f"--model={run[0]}/model", f"--train={ASSETS}/train.tsv", "--epochs=1",
+        "--smoke", f"--output={tmp_path}/run",
     )  # fmt: skip
     assert done.code == 0, done.err
     model = kbert.load(tmp_path / "run" / "model")
