@@ -75,6 +75,7 @@ def new_model(recipe: PretrainRecipe, tokenizer: Any) -> Any:
             config.attention, causal=True if recipe.objective.left_to_right else None
         ),
         dropout=DropoutConfig(rate, rate),
+        initializer_range=recipe.model.initializer_range,
         pooler=recipe.objective.next_sentence,
     )
     return _made(recipe, config, tokenizer)

@@ -73,6 +73,9 @@ class PretrainModel:
     vocabulary: str = field("", "Directory of a vocabulary, as `kbert vocabulary` writes it.")
     shape: str = field("bert_tiny", "A released shape (`kbert shapes`), or LAYERSxWIDTH as 2x128.")
     dropout: float = field(0.1, "Rate of all dropouts.")
+    initializer_range: float = field(
+        0.02, "Standard deviation of new weights; a narrow encoder learns sooner from 0.05."
+    )
     dtype: str = field("float32", "Arithmetic of the encoder: float32 or bfloat16.")
 
 
@@ -184,6 +187,11 @@ class PretrainRecipe(Groups):
         ):
             if not 0 <= value < 1:
                 raise BadInput(f"--{name}: found {value}, expected from 0 to below 1")
+        if not 0 < self.model.initializer_range < 10:
+            raise BadInput(
+                f"--initializer_range: found {self.model.initializer_range}, expected above 0 and "
+                "below 10"
+            )
         for name, chosen, choices in (
             ("optimizer", self.optimizer.optimizer, OPTIMIZERS),
             ("decay", self.schedule.decay, DECAYS),
