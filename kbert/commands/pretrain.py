@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from kbert.commands import _flags
+from kbert.commands import _flags, _recipes
 from kbert.commands.finetune import check_output
 from kbert.errors import UsageError
 from kbert.pretrain.recipe import PretrainRecipe
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 def define_flags(values: flags.FlagValues) -> None:
     _flags.define_recipe(values, PretrainRecipe)
+    _recipes.define(values)
 
 
 def run(values: flags.FlagValues) -> int:
     _flags.required(values, "output")
+    _recipes.take(values, define_flags)
     recipe: PretrainRecipe = _flags.recipe_of(values, PretrainRecipe)
     if not recipe.data.input and not recipe.data.corpus:
         raise UsageError("--corpus or --input is missing: raw text, or prepared records.")
