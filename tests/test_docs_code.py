@@ -20,8 +20,8 @@ DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 BLOCK = re.compile(r"^```(python|python fresh|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # all pages that have such a block
 PAGES = sorted(p.name for p in DOCS.glob("*.md") if BLOCK.search(p.read_text(encoding="utf-8")))
-# much the same lines as those of the README, which the fast tests run
-SLOW = ("exporting.md", "first-steps.md")
+# much the same lines as those of the README or of other tests, which the fast tests run
+SLOW = ("exporting.md", "first-steps.md", "pretraining.md")
 
 
 @pytest.fixture(scope="module")
