@@ -170,6 +170,15 @@ CASES = [
         (_TEXT,),
     ),
     Case(
+        "pretrain_by_an_unknown_recipe",
+        "The package has no such recipe.",
+        "--recipe: unknown 'one-gpu-one-dya'; did you mean 'one-gpu-one-day'?",
+        "`kbert pretrain --help` lists them; a file of your own is given as `--flagfile`.",
+        pretrain(recipe="one-gpu-one-dya"),
+        (_TEXT,),
+        code=2,
+    ),
+    Case(
         "pretrain_with_a_model_of_fewer_positions",
         "Rows are longer than the model to go on with can read.",
         "--max_seq_length: found 128, the model has 64 positions",
