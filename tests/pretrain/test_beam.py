@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import re
+import signal
+import socket
 import subprocess
 import time
 import warnings
@@ -114,31 +116,52 @@ def test_in_processes_of_their_own(beam, sample, whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_by_a_job_service(beam, sample, whole, tmp_path):
-    """As Flink and Spark have one."""
-    place = tmp_path / "port"
-    service = subprocess.Popen(
-        [
-            *(os.environ["KBERT_BEAM"], "-m"),
-            "apache_beam.runners.portability.local_job_service_main",
-            *("--port=0", f"--port_file={place}"),
-        ],
-        stderr=subprocess.DEVNULL,
-    )
+def test_by_a_job_service_and_a_pool_of_workers(beam, sample, whole, tmp_path):
+    """As Flink and Spark have them."""
+    interpreter = pathlib.Path(os.environ["KBERT_BEAM"])
+    # the pool starts whatever is called python
+    path = f"{interpreter.parent}{os.pathsep}{os.environ['PATH']}"
+    ports = []
+    for _ in range(2):
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            ports.append(found.getsockname()[1])
+    services = []
+    for module, flag, port in (
+        ("portability.local_job_service_main", "--port", ports[0]),
+        ("worker.worker_pool_main", "--service_port", ports[1]),
+    ):
+        services.append(
+            subprocess.Popen(
+                [interpreter, "-m", f"apache_beam.runners.{module}", f"{flag}={port}"],
+                env={**os.environ, "PATH": path},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
     try:
-        for _ in range(600):
-            if place.is_file() and place.read_text():
-                break
+        until = time.monotonic() + 120
+        while not all(map(listening, ports)) and time.monotonic() < until:
             time.sleep(0.1)
-        options = f"--job_endpoint=localhost:{place.read_text()} --environment_type=LOOPBACK"
-        prefix = tmp_path / "out" / "a"
-        line = command(sample, prefix, "--runner=portable", f"--beam_options={options}")
-        done = beam("-m", "kbert", *line)
+        options = (
+            f"--job_endpoint=localhost:{ports[0]} --environment_type=EXTERNAL "
+            f"--environment_config=localhost:{ports[1]}"
+        )
+        line = command(sample, tmp_path / "a", "--runner=portable", f"--beam_options={options}")
+        done = beam("-m", "kbert", *line, timeout=300)
     finally:
-        service.kill()
-        service.wait()
+        for service in services:
+            # with the workers that it started
+            os.killpg(service.pid, signal.SIGKILL)
+            service.wait()
     assert done.returncode == 0, done.stderr
-    assert files(prefix.parent) == whole
+    assert files(tmp_path) == whole
+
+
+def listening(port):
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.slow
