@@ -115,6 +115,15 @@ TOYS = {
         },
         load={"allow_missing": ["masked_lm/"]},
     ),
+    "pretraining": Toy(
+        ["The [MASK] drips.", "A deep [MASK] has opened."],
+        ["tap", "pothole"],
+        {
+            "serving_default": rows(text=["The [MASK] drips."]),
+            "pseudo_log_likelihood": rows(text=["The tap drips."]),
+        },
+        load={"allow_missing": ["masked_lm/", "next_sentence/"]},
+    ),
 }
 
 
