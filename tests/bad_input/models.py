@@ -141,7 +141,7 @@ CASES = [
         "evaluate_an_encoder",
         "The model has no task: it is an encoder that was not fine-tuned.",
         "{start}: names no task that kbert has; give task=, one of classification, embedding, "
-        "masked_lm, multi_label, multiple_choice, regression, span_extraction, "
+        "masked_lm, multi_label, multiple_choice, pretraining, regression, span_extraction, "
         "token_classification",
         "`kbert finetune` first, and take RUN/model.",
         evaluate(model="{start}"),
@@ -150,7 +150,7 @@ CASES = [
         "export_an_encoder",
         "The same for `kbert export`.",
         "{start}: names no task that kbert has; give task=, one of classification, embedding, "
-        "masked_lm, multi_label, multiple_choice, regression, span_extraction, "
+        "masked_lm, multi_label, multiple_choice, pretraining, regression, span_extraction, "
         "token_classification",
         "`kbert finetune` first, and take RUN/model.",
         export(model="{start}"),

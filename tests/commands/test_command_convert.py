@@ -49,8 +49,14 @@ def test_there_and_back(goldens, tmp_path, first, second):
         assert two.shape(name) == one.shape(name)
     expected = "gelu" if first == "huggingface" and second != "tf1" else "gelu_new"
     assert two.config.hidden_act == expected
-    for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "embedding", "attention"):
+    for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "embedding"):
         assert getattr(two.config, key) == getattr(one.config, key), key
+    # `is_decoder` is false in one file, and not there in the other
+    heads, causal = (
+        {getattr(its.config.attention, name) or None for its in (one, two)}
+        for name in ("num_attention_heads", "causal")
+    )
+    assert (len(heads), causal) == (1, {None})
     assert bits(source) == bits(tmp_path / "there") == bits(tmp_path / "back")
     for done in (there, back):
         assert done.heads == ["masked_lm", "next_sentence"]

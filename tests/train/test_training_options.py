@@ -142,7 +142,14 @@ def test_the_optimizer_is_the_recipes():
     )
     found = optimizer_of(recipe, 50).get_config()
     rate = found.pop("learning_rate")["config"]
-    assert rate == {"peak": 1e-3, "warmup_steps": 10, "total_steps": 50, "decay": "cosine"}
+    assert rate == {
+        "peak": 1e-3,
+        "warmup_steps": 10,
+        "total_steps": 50,
+        "decay": "cosine",
+        "power": 1.0,
+        "cooldown_steps": 0,
+    }
     found.pop("no_decay")
     assert found == {
         "name": "bert_adamw",
