@@ -73,8 +73,9 @@ class Task(abc.ABC):
         unlabelled: whether rows may come without labels; their values are then None.
         encoder_call: how else the encoder is called than `needs` says.
         terms: names of the parts of the loss where there are several; `loss` then gives the sum
-            and the count of each, [n], and the loss is the sum of their quotients.
-        monitored: names of what `monitor` gives of every step of a training.
+            and the count of each, [n], and the loss is the sum of their quotients. Such a task
+            is a `kbert.tasks._several.Several`.
+        monitored: names of what its `monitor` gives of every step of a training.
         across: whether a row's loss follows from other rows too, so that all rows of a step, of
             all replicas, have to be there.
         signatures: further calls of an export, by name; of each the names of its inputs, which
@@ -223,14 +224,6 @@ class Task(abc.ABC):
 
         `weights` [B] float32: what each row counts; 0 for rows that only fill a batch up.
         """
-
-    def counts(self, targets: Any, weights: Any) -> Any:
-        """The counts that `loss` gives, [n], without logits; of a task with `terms`."""
-        raise NotImplementedError
-
-    def monitor(self, logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
-        """(sums [m], counts [m]) of what is `monitored`; shown are their quotients."""
-        raise NotImplementedError
 
     @abc.abstractmethod
     def metrics(self) -> list[Any]:

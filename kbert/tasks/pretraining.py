@@ -11,10 +11,11 @@ from kbert.config import EncoderConfig
 from kbert.layers.heads import MaskedLM
 from kbert.layers.heads import Pretraining as Heads
 from kbert.tasks import Task, Tensors
+from kbert.tasks._several import Several
 from kbert.tasks.masked_lm import Likelihood, MaskedLanguageModel
 
 
-class Pretraining(MaskedLanguageModel):
+class Pretraining(MaskedLanguageModel, Several):
     """Masked words and next sentences at once; the loss is the sum of both means.
 
     Targets are [B, 1 + P] int32: whether the second text is a random one (1) or comes next (0),
