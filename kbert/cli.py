@@ -19,14 +19,14 @@ from absl import flags
 import kbert
 from kbert import registry
 from kbert.errors import BadInput, Stopped, UsageError, nearest
-from kbert.train.signals import Terminated, sigterm_cleans_up
+from kbert.train.signals import Terminated, signals_clean_up
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with sigterm_cleans_up():
+        with signals_clean_up():
             return _run(arguments)
     except UsageError as error:
         return _complain(error, 2)

@@ -12,6 +12,7 @@ import pathlib
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -22,6 +23,8 @@ from kbert.errors import BadInput
 _UNFINISHED = ".kbert-tmp"
 # what a disk answers that takes no more; the name that comes with it may be of what was read
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO)
+# what may not outlive this process
+_passing: set[pathlib.Path] = set()
 
 
 class Unwritable(BadInput):
@@ -76,7 +79,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             raise
         raise Unwritable(path, error.strerror or str(error), _kept(path)) from None
     finally:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -165,14 +168,38 @@ def whole_directory(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
             raise
         raise Unwritable(path, reasons[0], _kept(path)) from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _remove(beside)
         if number is not None:
             os.close(number)
 
 
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder, which also goes by `remove_unfinished`."""
+    folder = tempfile.TemporaryDirectory(prefix="kbert-")
+    _passing.add(pathlib.Path(folder.name))
+    return folder
+
+
+def remove_unfinished() -> None:
+    """Takes away all that is being written, for a process that ends without unwinding."""
+    for path in tuple(_passing):
+        with contextlib.suppress(OSError):
+            _remove(path)
+
+
 def _beside(target: pathlib.Path) -> pathlib.Path:
     """Where to write; named before it is made, so that a signal at any moment leaves nothing."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(8)}{_UNFINISHED}")
+    path = target.with_name(f".{target.name}.{secrets.token_hex(8)}{_UNFINISHED}")
+    _passing.add(path)
+    return path
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    _passing.discard(path)
 
 
 def _kept(path: str | os.PathLike[str]) -> str:
@@ -256,7 +283,7 @@ def remove_directory(path: pathlib.Path) -> None:
     """Takes the name away first, so that what has it is never a part."""
     gone = _beside(path)
     os.replace(path, gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    _remove(gone)
 
 
 def _umask() -> int:

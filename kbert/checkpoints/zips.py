@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 
 from kbert.errors import BadInput
+from kbert.files import scratch
 
 # BERT's largest release unpacks to 1.3 GB, 1.1 times its size in the archive
 _MOST_BYTES, _MOST_RATIO, _MOST_FILES = 1 << 36, 200, 1000
@@ -53,7 +54,7 @@ def unpack(path: pathlib.Path) -> tempfile.TemporaryDirectory[str]:
             place = places.pop()
             members = [entry for entry in members if entry.filename.rpartition("/")[0] == place]
             _check(path, members)
-            folder = tempfile.TemporaryDirectory(prefix="kbert-")
+            folder = scratch()
             for entry in members:
                 target = pathlib.Path(folder.name) / entry.filename.rpartition("/")[2]
                 with archive.open(entry) as source, open(target, "xb") as file:

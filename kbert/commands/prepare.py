@@ -20,7 +20,6 @@ import json
 import pathlib
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +29,7 @@ from kbert import registry
 from kbert.commands import _flags
 from kbert.commands._corpus_flags import corpus_of, define_corpus
 from kbert.errors import BadInput, UsageError, nearest
+from kbert.files import scratch
 from kbert.pretrain.corpus_options import CorpusOptions
 
 MODES = ("stream", "exact")
@@ -227,7 +227,7 @@ def load_vocabulary(path: str, lower_case: bool | None) -> Any:
         return kind.from_directory(place, lower_case=lower_case)
     if place.name == "vocab.txt":
         return kind.from_directory(place.parent, lower_case=lower_case)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         copy = pathlib.Path(folder) / "vocab.txt"
         shutil.copyfile(place, copy)
         try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kbert.errors import BadInput
+from kbert.files import scratch
 from kbert.pretrain.recipe import PretrainObjective, PretrainRecipe
 
 
@@ -81,7 +81,7 @@ def score(
     if bool(corpus) == bool(records):
         raise BadInput("--corpus, --records: expected one of them")
     named = {"eval_corpus": tuple(corpus), "eval_input": tuple(records)}
-    with tempfile.TemporaryDirectory(prefix="kbert-") as folder:
+    with scratch() as folder:
         place = str(pathlib.Path(folder) / "rows")
         recipe = recipe_of(model, {**given, **named, "output": place})
         opened = models.continued(recipe, new_heads=False)

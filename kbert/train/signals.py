@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from kbert.files import remove_unfinished
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# while these run, C++ or the garbage collector may have called Python
+_CALLED_BACK = {"tensorflow", "tensorflow_text", "keras", "jax", "jaxlib", "weakref", "_weakrefset"}
 
 
 class Terminated(KeyboardInterrupt):
@@ -17,23 +22,38 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def sigterm_cleans_up() -> Iterator[None]:
-    """Within its block SIGTERM raises `Terminated`, so that nothing half-written is left.
+def signals_clean_up() -> Iterator[None]:
+    """Within its block a signal ends the program so that nothing half-written is left.
 
-    Outside the main thread, where Python hands out no signals, it does nothing.
+    SIGTERM raises `Terminated`, Ctrl-C `KeyboardInterrupt` as always. Within TensorFlow, Keras or
+    JAX both end the process there, after `kbert.files.remove_unfinished`: an error that passes
+    their C++ can crash it, and one within a collector's callback is lost. A Ctrl-C that is
+    ignored stays so. Outside the main thread, where Python hands out no signals, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def came(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, came)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, _end) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    terminated = number == signal.SIGTERM
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in _CALLED_BACK:
+            remove_unfinished()
+            # `print` may be what was interrupted
+            os.write(2, b"kbert: error: %s\n" % (b"terminated" if terminated else b"interrupted"))
+            os._exit(128 + number)
+        frame = frame.f_back
+    raise Terminated if terminated else KeyboardInterrupt
 
 
 class StopRequest:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from kbert.cli import main
 from kbert.train import state
-from kbert.train.signals import StopRequest, Terminated, sigterm_cleans_up
+from kbert.train.signals import StopRequest, Terminated, signals_clean_up
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,7 @@ def test_the_first_signal_is_a_request(number):
 
 
 def test_the_second_one_acts_as_it_always_did():
-    with sigterm_cleans_up(), StopRequest() as request:
+    with signals_clean_up(), StopRequest() as request:
         send(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
@@ -58,7 +60,7 @@ def test_after_the_block_nothing_is_caught():
         pass
     with pytest.raises(KeyboardInterrupt):
         send(signal.SIGINT)
-    with pytest.raises(Terminated), sigterm_cleans_up():
+    with pytest.raises(Terminated), signals_clean_up():
         send(signal.SIGTERM)
 
 
@@ -71,7 +73,7 @@ def test_in_another_thread_signals_stay_as_they_are():
     found = []
 
     def body():
-        with sigterm_cleans_up(), StopRequest() as request:
+        with signals_clean_up(), StopRequest() as request:
             found.append(request.name)
             found.append(signal.getsignal(signal.SIGTERM))
 
@@ -115,7 +117,7 @@ def test_a_second_signal_in_a_save_leaves_the_earlier_one_whole(
         send(number)
 
     monkeypatch.setattr(state, where, interrupted)
-    with sigterm_cleans_up(), StopRequest():
+    with signals_clean_up(), StopRequest():
         send(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             state.save(tmp_path, Model, 6, {"history": []}, keep=1)
@@ -133,3 +135,57 @@ def test_a_command_without_a_state_to_save(monkeypatch, capsys, number, code, li
     monkeypatch.setattr(shapes, "run", lambda values: send(number))
     assert main(["shapes"]) == code
     assert capsys.readouterr() == ("", f"kbert: error: {line}\n")
+
+
+# a module of TensorFlow is on the stack, as where it calls Python from C++
+WITHIN = """
+import os, pathlib, sys
+from kbert.cli import main
+from kbert.commands import shapes
+from kbert.files import scratch, whole_directory, whole_file
+
+folder, number = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+
+def run(values):
+    opened = scratch()
+    try:
+        with whole_directory(folder / "model") as place, whole_file(folder / "a.txt") as file:
+            (place / "weights").write_text("half")
+            file.write(b"half")
+            print(opened.name, len(list(folder.iterdir())), flush=True)
+            within = {"__name__": "tensorflow.python.eager", "os": os, "number": number}
+            exec("os.kill(os.getpid(), number)", within)
+    finally:
+        # an error came all the way up through what called Python
+        (folder / "raised").touch()
+
+shapes.run = run
+sys.exit(main(["shapes"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_within_tensorflow_nothing_is_raised(tmp_path, number, code, line):
+    """The process ends there, without what it had half written."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHIN, str(tmp_path), str(int(number))],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (code, f"kbert: error: {line}\n")
+    opened, count = done.stdout.split()
+    assert (count, os.path.exists(opened)) == ("2", False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ignored_interrupt_stays_ignored(tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals_clean_up():
+            send(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
