@@ -12,7 +12,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -30,11 +29,11 @@ from kbert.checkpoints.checkpoint import (
     open_checkpoint,
     writable,
 )
-from kbert.checkpoints.names import Report
+from kbert.checkpoints.names import Report, check_beginnings
 from kbert.config import ACTIVATIONS, EncoderConfig
 from kbert.encoder import Encoder
 from kbert.errors import BadInput, nearest
-from kbert.files import check_place, whole_directory, write_whole
+from kbert.files import check_place, scratch, whole_directory, write_whole
 from kbert.layers.heads import Classifier, MaskedLM, NextSentence, Span
 
 # the class of transformers that a set of heads makes, by the task that a family lists it under
@@ -95,12 +94,7 @@ class Filled:
         for head in self.heads.values():
             head.build()
             self.weights.update({v.path: v for v in head.weights})
-        for beginning in allowed:
-            if not beginning or not any(name.startswith(beginning) for name in self.weights):
-                raise BadInput(
-                    f"--allow_missing: no weight begins with {beginning!r}"
-                    + nearest(beginning, self.weights)
-                )
+        check_beginnings("--allow_missing", allowed, self.weights)
         self.report = checkpoint.fill(
             self.weights,
             optional=lambda name: name.startswith(tuple(allowed)),
@@ -229,7 +223,7 @@ def _room(place: pathlib.Path) -> Iterator[pathlib.Path]:
         with whole_directory(place) as folder:
             yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="kbert-") as name:
+    with scratch() as name:
         folder = pathlib.Path(name)
         yield folder
         raw = io.BytesIO()
@@ -311,7 +305,7 @@ def _official(
         BadInput: it is not installed there, does not restore them, or differs.
     """
     encoder = {k: v for k, v in written.weights.items() if k.startswith("encoder/")}
-    with tempfile.TemporaryDirectory(prefix="kbert-") as name:
+    with scratch() as name:
         folder = pathlib.Path(name)
         registry.get("format", "garden").write(
             folder, dataclasses.replace(content, weights=encoder, tokenizer=None)

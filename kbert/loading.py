@@ -13,6 +13,7 @@ import keras
 from kbert import registry
 from kbert.checkpoints import bundle
 from kbert.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from kbert.checkpoints.names import check_beginnings
 from kbert.encoder import Encoder
 from kbert.errors import BadInput, nearest
 from kbert.layers import Preprocess
@@ -35,7 +36,9 @@ def load(
     seed: int = 0,
     dtype: str = "float32",
     allow_missing: Sequence[str] = (),
+    new_weights: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
+    flag: str = "",
 ) -> TextModel:
     """Opens a model: a directory of kbert's own or of Hugging Face's, or another format's.
 
@@ -51,7 +54,9 @@ def load(
         dtype: arithmetic of the encoder, "float32" or "bfloat16"; the weights, the statistics of
             LayerNorm and softmax, and the logits are float32 either way.
         allow_missing: beginnings of kbert weight names that may stay at their initial values.
+        new_weights: beginnings of those that do, whether the directory has them or not.
         options: settings of the task, in place of those that the directory says.
+        flag: how a command's user says `new_weights`, for what is said of a missing weight.
 
     Returns:
         The model; its `report` says what became of every weight.
@@ -63,8 +68,8 @@ def load(
         3
 
     Raises:
-        BadInput: the directory is no model, a weight is missing, the vocabulary does not fit, or
-            labels are needed and not given.
+        BadInput: the directory is no model, a weight is missing, the vocabulary does not fit,
+            labels are needed and not given, or `new_weights` names none.
     """
     checkpoint = open_checkpoint(source)
     settings = bundle.read_settings(checkpoint.directory)
@@ -104,7 +109,7 @@ def load(
     if not chosen.own_labels and (len(set(labels)) != len(labels) or len(labels) < 2):
         raise BadInput(f"labels: found {list(labels)}, expected two or more different ones")
     if not chosen.new_head:
-        check_head(checkpoint, chosen, allow_missing)
+        check_head(checkpoint, chosen, (*allow_missing, *new_weights))
         keeps_head = True
     config = checkpoint.config.replace(pooler="pooled_output" in chosen.needs)
     tokenizer = checkpoint.tokenizer()
@@ -131,13 +136,17 @@ def load(
         # a directory holds the head that its own settings ask for
         its = chosen.bound(settings.get("options") or {})
         keeps_head = keeps_head and its.head_kind == model.task.head_kind
+    weights, anew = model.named_weights(), tuple(new_weights)
+    check_beginnings(flag or "new_weights", anew, weights)
     if apart and keeps_head:
-        bundle.read_apart(checkpoint.directory, model.head, apart)
+        kept = {name: weight for name, weight in apart.items() if not name.startswith(anew)}
+        bundle.read_apart(checkpoint.directory, model.head, kept)
 
     report = checkpoint.fill(
-        {name: w for name, w in model.named_weights().items() if name not in apart},
-        new=lambda weight: weight.startswith(head) and not keeps_head,
-        optional=lambda weight: weight.startswith(tuple(allow_missing)),
+        {name: weight for name, weight in weights.items() if name not in apart},
+        new=lambda name: name.startswith(anew) or (name.startswith(head) and not keeps_head),
+        optional=lambda name: name.startswith(tuple(allow_missing)),
+        option=flag,
     )
     if not keeps_head and model.head.weights:
         report.notes.append(f"a new head for {len(labels)} labels: {', '.join(labels)[:80]}")

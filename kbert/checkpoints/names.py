@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kbert.errors import BadInput
+from kbert.errors import BadInput, nearest
 from kbert.families import Family, Layout, NameMap
 
 
@@ -199,7 +199,7 @@ def read(
         names: every name in the checkpoint.
         read_tensor: gives one tensor by its foreign name.
         variables: kbert name -> Keras variable.
-        new: says of a kbert name that it belongs to a new head, so the file is not asked.
+        new: says of a kbert name that it keeps its initial value, so the file is not asked.
         optional: says of a kbert name that the file may lack it.
         option: what lets the caller say so, for the message.
 
@@ -229,7 +229,7 @@ def read(
         theirs = [binding.choices[ours][0][0] for ours in absent]
         shown = ", ".join(theirs[:3]) + (", ..." if len(absent) > 3 else "")
         if option:
-            groups = dict.fromkeys("/".join(ours.split("/")[:2]) for ours in absent)
+            groups = dict.fromkeys(map(part_of, absent))
             shown += f"; {option}={','.join(list(groups)[:8])} makes them random"
         raise BadInput(f"{source}: {len(absent)} of {len(variables)} weights are missing: {shown}")
     values = {}
@@ -243,6 +243,21 @@ def read(
     used = {name for _, name, _ in plan}
     report.unused = sorted(present - used - binding.ignored)
     return report
+
+
+def check_beginnings(option: str, beginnings: Iterable[str], weights: Collection[str]) -> None:
+    """Raises BadInput for the first of some beginnings of names that no weight has."""
+    for beginning in beginnings:
+        if not beginning or not any(name.startswith(beginning) for name in weights):
+            known = dict.fromkeys([*map(part_of, weights), *weights])
+            raise BadInput(
+                f"{option}: no weight begins with {beginning!r}{nearest(beginning, known)}"
+            )
+
+
+def part_of(ours: str) -> str:
+    """The part of a model that a weight belongs to: encoder/pooler/kernel -> encoder/pooler."""
+    return "/".join(ours.split("/")[:2])
 
 
 def _taken(

@@ -107,7 +107,9 @@ def finetune(recipe: Recipe) -> dict[str, Any]:
             max_length=recipe.data.max_length,
             seed=recipe.run.seed,
             dtype=recipe.model.dtype,
+            new_weights=recipe.model.new_weights,
             options=task.settings_of(recipe.model.options),
+            flag="--new_weights",
         )
     named = "" if model.task.own_labels else f", {len(labels)} labels: {', '.join(labels)}"
     _flags.say(f"{len(data['train']):,} training rows{named}")

@@ -41,6 +41,9 @@ class ModelRecipe:
     model: str = _field("", "Model directory to start from, or its name on the Hub.")
     task: str = _field("classification", "Task: " + ", ".join(registry.names("task")) + ".")
     labels: tuple[str, ...] = _field((), "Labels in the order of their ids; else from the data.")
+    new_weights: tuple[str, ...] = _field(
+        (), "Beginnings of names of weights that start anew, as encoder/pooler, in --model or not."
+    )
     freeze: tuple[str, ...] = _field(
         (), "Parts that are not trained: encoder, or embeddings, block_0, block_1 and so on."
     )

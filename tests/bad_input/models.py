@@ -318,10 +318,19 @@ CASES = [
     Case(
         "a_weight_is_missing",
         "A weight that the configuration asks for is not in the file.",
-        "{p}/model: 1 of 41 weights are missing: pooler.dense.bias",
-        "The weights are of another model, or were pruned. Nothing is filled up at random.",
+        "{p}/model: 1 of 41 weights are missing: pooler.dense.bias; --new_weights=encoder/pooler "
+        "makes them random",
+        "The weights are of another model, or were pruned. Nothing is filled up at random unless "
+        "you ask for it, as for a pooler where a pre-training had no next sentences.",
         _MODEL,
         (tensors(_shorter("pooler.dense.bias")),),
+    ),
+    Case(
+        "new_weights_that_no_model_has",
+        "`--new_weights` names no weight of the model.",
+        "--new_weights: no weight begins with 'pooler'; did you mean 'encoder/pooler'?",
+        "Names are those in kbert, as `kbert inspect --tensors` lists them.",
+        finetune(new_weights="pooler"),
     ),
     Case(
         "a_weight_of_another_shape",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
 import kbert
@@ -282,3 +283,69 @@ def test_data_sets_that_are_refused(run_kbert, tiny_model, tmp_path, flags, mess
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines()[-1].startswith(f"kbert: error: {message}")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def unmoved(tiny_model, data):
+    """A command line whose run leaves each weight as it started."""
+    return [
+        "finetune",
+        f"--model={tiny_model}",
+        f"--train={data}/train.tsv",
+        "--text=sentence",
+        "--label=topic",
+        "--max_length=8",
+        "--epochs=1",
+        "--learning_rate=0",
+        "--seed=4",
+        f"--output={data}/run",
+    ]
+
+
+def test_new_weights(run_kbert, tiny_model, unmoved, data, caplog):
+    """The pooler starts anew, all else is the checkpoint's; it belongs to the run."""
+    done = run_kbert(*unmoved, "--new_weights=encoder/pooler")
+    assert done.code == 0, done.err
+    names = "encoder/pooler/kernel, encoder/pooler/bias, classifier/dense/kernel"
+    assert f"  new: {names}, classifier/dense/bias\n" in caplog.text
+    start = kbert.load(tiny_model, task="classification", labels=["a", "b"])
+    theirs = {weight.path: np.asarray(weight) for weight in start.encoder.weights}
+    ended = kbert.load(data / "run" / "model")
+    assert len(theirs) == len(ended.encoder.weights) == 39
+    for weight in ended.encoder.weights:
+        if weight.path.startswith("encoder/pooler/kernel"):
+            assert np.abs(np.asarray(weight) - theirs[weight.path]).max() > 0.05
+        else:
+            assert np.array_equal(weight, theirs[weight.path]), weight.path
+    fresh = kbert.Encoder(start.encoder.config, 4).pooler.kernel
+    assert np.array_equal(ended.encoder.pooler.kernel, fresh)
+
+    assert "--new_weights=encoder/pooler\n" in (data / "run" / "flags.txt").read_text()
+    assert json.loads(run_kbert(*unmoved, "--new_weights=encoder/pooler").out) == json.loads(
+        done.out
+    )
+    other = run_kbert(*unmoved)
+    assert other.code == 1
+    assert "these flags differ: --new_weights (there: --new_weights=encoder/pooler);" in other.err
+
+
+def test_a_checkpoint_without_a_pooler(run_kbert, tiny_model, unmoved, data, caplog):
+    """As pre-training without next sentences leaves it: refused, unless a new one is wanted."""
+    from kbert.checkpoints import bundle
+
+    source = kbert.load(tiny_model, task="classification", labels=["a", "b"])
+    encoder = kbert.Encoder(source.encoder.config.replace(pooler=False), 1)
+    bundle.write(data / "bare", encoder, source.tokenizer)
+    line = [*unmoved, f"--model={data}/bare"]
+    done = run_kbert(*line)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == (
+        f"kbert: error: {data}/bare: 2 of 41 weights are missing: pooler.dense.weight, "
+        "pooler.dense.bias; --new_weights=encoder/pooler makes them random"
+    )
+    assert not (data / "run").exists()
+    done = run_kbert(*line, "--new_weights=encoder/pooler")
+    assert done.code == 0, done.err
+    assert "37 matched, 0 unused, 4 missing" in caplog.text
+    fresh = kbert.Encoder(source.encoder.config, 4).pooler.kernel
+    assert np.array_equal(kbert.load(data / "run" / "model").encoder.pooler.kernel, fresh)

@@ -145,6 +145,37 @@ def test_no_pooler(make):
     assert whole.report.missing == model.report.missing
 
 
+def test_new_weights(make, model):
+    """They start anew though the file has them; all others are the file's."""
+    folder = make()
+    found = kbert.load(folder, new_weights=["encoder/pooler", "classifier/dense/bias"], seed=3)
+    new = ["encoder/pooler/kernel", "encoder/pooler/bias", "classifier/dense/bias"]
+    assert sorted(found.report.missing) == sorted(new)
+    assert found.report.unused == ["bert.pooler.dense.bias", "bert.pooler.dense.weight",
+                                   "classifier.bias"]  # fmt: skip
+    pooler = kbert.Encoder(model.encoder.config, 3).pooler
+    started = dict(zip(new, [*pooler.weights, np.zeros(3)], strict=True))
+    for name, weight in found.named_weights().items():
+        theirs = np.asarray(model.named_weights()[name])
+        assert np.array_equal(weight, started.get(name, theirs)), name
+        assert np.array_equal(weight, theirs) == (name not in new), name
+    assert message(kbert.load, folder, new_weights=["encoder/poller"]) == (
+        "new_weights: no weight begins with 'encoder/poller'; did you mean "
+        "'encoder/pooler', 'encoder/pooler/bias', 'encoder/pooler/kernel'?"
+    )
+
+
+def test_new_weights_that_the_file_has_not(make):
+    model = kbert.load(
+        make("bert-masked_lm"), "classification", ["no", "yes"], new_weights=["encoder/pooler"]
+    )
+    assert len(model.report.missing) == 4
+    # a head that is else to be found
+    bare = make("bert-model")
+    found = kbert.load(bare, "masked_lm", new_weights=["masked_lm"]).report
+    assert {name.split("/")[0] for name in found.missing} == {"masked_lm"}
+
+
 def test_no_task(make):
     nothing = make("bert-model", architectures=["BertForSomethingElse"])
     assert message(kbert.load, nothing).startswith(

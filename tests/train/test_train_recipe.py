@@ -34,6 +34,7 @@ FULL = {
     "smoke": True,
     "dataset": "glue/rte",
     "data_dir": "glue data",
+    "new_weights": ("encoder/pooler", "encoder/block_1"),
     "freeze": ("embeddings", "block_0"),
     "dtype": "bfloat16",
     "class_weights": ("no=0.5", "yes=2"),
