@@ -123,8 +123,8 @@ def test_a_stream_holds_a_batch_at_a_time(tiny_model):
     [
         (
             ("second_last", 2),
-            "layers: unknown 'second_last'; did you mean 'second_to_last'?; or numbers of layers, "
-            "as -1,-2",
+            "layers: found 'second_last', expected a name, or numbers of layers as -1,-2; did you "
+            "mean 'second_to_last'?",
         ),
         (
             ("3", 2),

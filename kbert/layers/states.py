@@ -61,7 +61,7 @@ def _numbers(layers: str | Sequence[int]) -> list[int]:
         numbers = []
     if not numbers:
         raise BadInput(
-            f"layers: unknown {layers!r}{nearest(str(layers), LAYERS)}; or numbers of layers, "
-            "as -1,-2"
+            f"layers: found {layers!r}, expected a name, or numbers of layers as -1,-2"
+            + nearest(str(layers), LAYERS)
         )
     return numbers

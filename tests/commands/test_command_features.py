@@ -128,8 +128,8 @@ def test_texts_that_are_cut_are_counted(run_kbert, tiny_model):
     [
         (
             {"layers": "second"},
-            "--layers: unknown 'second'; did you mean 'second_to_last'?; or numbers of layers, as "
-            "-1,-2",
+            "--layers: found 'second', expected a name, or numbers of layers as -1,-2; did you "
+            "mean 'second_to_last'?",
             2,
         ),
         (
