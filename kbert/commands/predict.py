@@ -102,6 +102,10 @@ def run(values: flags.FlagValues) -> int:
     view = task.table(table)
     fields = choose_columns(view, model, values.text, values.signature)
     table = table if len(view) == len(table) else view
+    kept = [c for c in table.columns if out_layout.keeps_columns or c in out_layout.keeps]
+    if kept and out_layout.check and not values.extend:
+        none = {name: column[:0] for name, column in fields.items()}
+        out_layout.check(list(model.answers(none, signature=values.signature)), table.columns)
     progress = Progress(len(table), "rows")
 
     def on_batch(done: int) -> None:
@@ -128,7 +132,6 @@ def run(values: flags.FlagValues) -> int:
         )
         rows = task.plain(rows_of(arrays))
         header = list(rows[0]) if rows else list(arrays)
-    kept = [c for c in table.columns if out_layout.keeps_columns or c in out_layout.keeps]
     if kept:
         renamed = {name: free_name(name, kept) for name in header}
         rows = [

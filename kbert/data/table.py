@@ -91,6 +91,8 @@ class Format:
         suffix: with the dot, as files of the format end.
         keeps_columns: whether an answer written in it stands beside the columns that were read.
         keeps: columns beside which it stands in any case, of those that were read.
+        check: (column names, columns of what was read) -> None; refuses what `write` would, before
+            there are answers.
         read: (text, where) -> Table.
         write: (column names, rows, file) -> None.
         binary: whether `read` takes bytes for text, and `write` a file of bytes.
@@ -102,6 +104,7 @@ class Format:
     write: Callable[[Sequence[str], Sequence[Mapping[str, Any]], Any], None]
     binary: bool = False
     keeps: tuple[str, ...] = ()
+    check: Callable[[Sequence[str], Mapping[str, Sequence[Any]]], None] | None = None
 
 
 def format_of(path: str | os.PathLike[str], name: str | None = None) -> Format:

@@ -135,15 +135,21 @@ def write(header: Sequence[str], rows: Sequence[Mapping[str, Any]], file: TextIO
     """
     content: Any
     if "id" in header and "answer" in header:
-        content = {}
-        for row in rows:
-            name = str(row["id"])
-            if name in content:
-                raise BadInput(f"two rows have the id {name!r}, expected one answer an id")
-            content[name] = row["answer"]
+        check(header, {"id": [row["id"] for row in rows]})
+        content = {str(row["id"]): row["answer"] for row in rows}
     else:
         content = [{name: row[name] for name in header} for row in rows]
     file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-FORMAT = Format(".json", keeps_columns=False, read=read, write=write, keeps=("id",))
+def check(header: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Raises BadInput for two rows of one id, where it would be the name of an answer."""
+    seen: set[str] = set()
+    for value in columns.get("id", ()) if "answer" in header else ():
+        name = str(value)
+        if name in seen:
+            raise BadInput(f"two rows have the id {name!r}, expected one answer an id")
+        seen.add(name)
+
+
+FORMAT = Format(".json", keeps_columns=False, read=read, write=write, keeps=("id",), check=check)
