@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from toy_tasks import REQUESTS, TOYS, answers_of, files_of, request_of, taught
+from toy_tasks import CONTEXT, REQUESTS, TEXTS, TOYS, answers_of, files_of, request_of, taught
 
+import kbert
 from kbert import catalog, registry
 
 CALLS = [(task, signature) for task, toy in TOYS.items() for signature in toy.calls]
@@ -66,21 +67,26 @@ json.dump(found, sys.stdout)
 """
 
 
+def answered_alone(place, calls):
+    """What a process without kbert answers to {signature: instances}."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(place)],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        cwd=place.parent,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", sorted(TOYS))
 def test_answers_are_what_a_server_gives(tiny_model, tmp_path, task):
     """And what a process gives that has no kbert."""
     base = tmp_path / "base"
     place = taught(tiny_model, task).export(base)
-    done = subprocess.run(
-        [sys.executable, "-c", ASK, str(place)],
-        input=json.dumps(TOYS[task].calls),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    alone = json.loads(done.stdout)
+    alone = answered_alone(place, TOYS[task].calls)
     for signature, answer in answers_of(base, task).items():
         _, place = files_of(task, signature)
         wanted = json.loads(place.read_text(encoding="utf-8"))["predictions"]
@@ -93,3 +99,35 @@ def test_answers_are_what_a_server_gives(tiny_model, tmp_path, task):
             for i in range(len(wanted))
         ]  # fmt: skip
         same(rows, wanted, f"{task}.{signature}, alone")
+
+
+# the third has more windows than are computed at once; the last differs from it at its end
+LONG = ["", TEXTS[0], " ".join(TEXTS * 9), " ".join([*TEXTS * 9, CONTEXT])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("token_classification", {"frozen": True, "layers": "last", "lstm_width": 8}),
+        ("classification", {"long_text": "windows"}),
+    ],
+)
+def test_a_frozen_tagger_and_windows_need_no_kbert_either(tiny_model, tmp_path, task, options):
+    model = kbert.load(tiny_model, task, TOYS[task].labels, max_length=12, options=options)
+    chance = np.random.default_rng(3)
+    for weight in model.head.weights:
+        # wide, so that no answer is near to another
+        weight.assign(chance.normal(0, 2, weight.shape))
+    wanted = model.answers({"text": LONG})
+    place = model.export(tmp_path / "base")
+    calls = {"serving_default": [{"text": text} for text in LONG]}
+    found = answered_alone(place, calls)["serving_default"]
+    assert set(found) == set(wanted)
+    for name, values in wanted.items():
+        if values.dtype == object:
+            assert found[name] == np.char.decode(values.astype(bytes), "utf-8").tolist(), name
+        else:
+            np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
+    first = next(name for name in ("scores", "entity_text") if name in found)
+    assert len({str(row) for row in found[first]}) == len(LONG)
