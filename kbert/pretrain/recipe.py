@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from kbert.errors import BadInput, nearest
+from kbert.errors import BadInput
 from kbert.objectives.masking import MaskingOptions
 from kbert.objectives.pairing import PairingOptions
 from kbert.pretrain.corpus_options import CorpusOptions
@@ -36,7 +36,7 @@ class PretrainData:
     text: str = _of(CorpusOptions, "text")
     language: str = _of(CorpusOptions, "language")
     max_line_mb: int = _of(CorpusOptions, "max_line_mb")
-    workers: int = field(0, "Processes that cut a corpus; 0 is as many as it is worth.")
+    workers: int = field(0, "Processes that cut a corpus; 0 is as many as it is worth.", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class PretrainModel:
     initializer_range: float = field(
         0.02, "Standard deviation of new weights; a narrow encoder learns sooner from 0.05."
     )
-    dtype: str = field("float32", "Arithmetic of the encoder: float32 or bfloat16.")
+    dtype: str = field("float32", "Arithmetic of the encoder: float32 or bfloat16.", choices=DTYPES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +84,18 @@ class PretrainOptimizer:
     """How weights follow gradients."""
 
     optimizer: str = field(
-        "bert", "bert, adamw, lamb (as Model Garden) or lamb_nvidia (as NVIDIA's BERT)."
+        "bert",
+        "bert, adamw, lamb (as Model Garden) or lamb_nvidia (as NVIDIA's BERT).",
+        choices=OPTIMIZERS,
     )
     learning_rate: tuple[str, ...] = field(
         ("1e-4",), "Peak rate; one a phase gives each phase a schedule of its own."
     )
-    weight_decay: float = field(0.01, "Weight decay; not on biases and LayerNorm.")
-    clip_norm: float = field(1.0, "Largest global norm of a gradient; 0 clips nothing.")
+    weight_decay: float = field(0.01, "Weight decay; not on biases and LayerNorm.", low=0)
+    clip_norm: float = field(1.0, "Largest global norm of a gradient; 0 clips nothing.", low=0)
     beta_1: float = field(0.9, "Decay of the first moment.")
     beta_2: float = field(0.999, "Decay of the second moment.")
-    epsilon: float = field(1e-6, "Added to the root of the second moment.")
+    epsilon: float = field(1e-6, "Added to the root of the second moment.", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,13 +109,13 @@ class PretrainSchedule:
     batch_ramp: tuple[str, ...] = field(
         (), "Smaller batches at the beginning: SIZE:STEPS,... one after the other."
     )
-    accumulate: int = field(1, "Compute a step in N parts, for less memory; same result.")
+    accumulate: int = field(1, "Compute a step in N parts, for less memory; same result.", low=1)
     warmup_steps: tuple[str, ...] = field(
         ("10000",), "Steps spent warming up; with several rates one, or one a phase."
     )
-    decay: str = field("linear", f"The rate after warm-up: {', '.join(DECAYS)}.")
-    power: float = field(1.0, "Of polynomial.")
-    cooldown_steps: int = field(0, "Of trapezoid: steps in which the rate falls to 0.")
+    decay: str = field("linear", f"The rate after warm-up: {', '.join(DECAYS)}.", choices=DECAYS)
+    power: float = field(1.0, "Of polynomial.", low=0)
+    cooldown_steps: int = field(0, "Of trapezoid: steps in which the rate falls to 0.", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,18 +123,22 @@ class PretrainRun:
     """The run itself."""
 
     output: str = field("", "Run directory; the same command again resumes.")
-    seed: int = field(12345, "Seed of weights, dropout, pairs, masks and the order of rows.")
+    seed: int = field(12345, "Seed of weights, dropout, pairs, masks and the order of rows.", low=0)
     deterministic: bool = field(True, "Same recipe, same machine, same bits.")
-    save_steps: int = field(1000, "Keep a checkpoint every N steps.")
-    keep: int = field(2, "Checkpoints kept.")
-    eval_steps: int = field(0, "Evaluate on the held-out text every N steps; 0 is at the end.")
-    eval_rows: int = field(2000, "Rows of the held-out text that are evaluated at most.")
-    devices: str = field("auto", "auto, one, mirrored, multiworker or tpu.")
+    save_steps: int = field(1000, "Keep a checkpoint every N steps.", low=1)
+    keep: int = field(2, "Checkpoints kept.", low=1)
+    eval_steps: int = field(
+        0, "Evaluate on the held-out text every N steps; 0 is at the end.", low=0
+    )
+    eval_rows: int = field(2000, "Rows of the held-out text that are evaluated at most.", low=1)
+    devices: str = field("auto", "auto, one, mirrored, multiworker or tpu.", choices=DEVICES)
     jit_compile: bool = field(False, "Compile the step with XLA.")
     recompute: bool = field(
         False, "Compute each block's activations again on the way back: less memory, more time."
     )
-    max_bad_steps: int = field(10, "Stop after N steps in a row whose gradient is not finite.")
+    max_bad_steps: int = field(
+        10, "Stop after N steps in a row whose gradient is not finite.", low=1
+    )
     smoke: bool = field(False, "Stop after two steps: does it run at all?")
 
 
@@ -168,18 +174,7 @@ class PretrainRecipe(Groups):
     run: PretrainRun = PretrainRun()
 
     def __post_init__(self) -> None:
-        for group, low in (
-            (self.schedule, {"accumulate": 1, "power": 0, "cooldown_steps": 0}),
-            (self.optimizer, {"weight_decay": 0, "clip_norm": 0, "epsilon": 0}),
-            (self.run, {"seed": 0, "save_steps": 1, "keep": 1, "eval_steps": 0, "eval_rows": 1}),
-            (self.run, {"max_bad_steps": 1}),
-            (self.data, {"workers": 0}),
-        ):
-            for name, least in low.items():
-                value = getattr(group, name)
-                # written so that a NaN fails too
-                if not least <= value < math.inf:
-                    raise BadInput(f"--{name}: found {value}, expected at least {least}")
+        super().__post_init__()
         for name, value in (
             ("beta_1", self.optimizer.beta_1),
             ("beta_2", self.optimizer.beta_2),
@@ -192,14 +187,6 @@ class PretrainRecipe(Groups):
                 f"--initializer_range: found {self.model.initializer_range}, expected above 0 and "
                 "below 10"
             )
-        for name, chosen, choices in (
-            ("optimizer", self.optimizer.optimizer, OPTIMIZERS),
-            ("decay", self.schedule.decay, DECAYS),
-            ("dtype", self.model.dtype, DTYPES),
-            ("devices", self.run.devices, DEVICES),
-        ):
-            if chosen not in choices:
-                raise BadInput(f"--{name}: unknown {chosen!r}{nearest(chosen, choices)}")
         self._check_objective()
         rates, phases, _ = self.rates, self.phases, self.warmups
         if len(rates) not in (1, len(phases)):

@@ -5,23 +5,42 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from kbert.errors import BadInput, nearest
 
 
-def field(default: Any, help_text: str) -> Any:
-    """A field of a group, with what its flag says of it."""
-    return dataclasses.field(default=default, metadata={"help": help_text})
+def field(
+    default: Any, help_text: str, low: float | None = None, choices: Sequence[str] = ()
+) -> Any:
+    """A field of a group, with what its flag says of it, its least value, and those it may have."""
+    said = {"help": help_text, "low": low, "choices": choices}
+    return dataclasses.field(default=default, metadata=said)
 
 
 class Groups:
     """A frozen dataclass whose fields are groups, frozen dataclasses of plain values each.
 
     No two groups have a field of one name, so that a name alone says which is meant.
+
+    Raises:
+        BadInput: a value that its field does not allow; names the flag.
     """
+
+    def __post_init__(self) -> None:
+        for group, name, its in fields(type(self)):
+            value = getattr(getattr(self, group), name)
+            low, choices = its.metadata["low"], its.metadata["choices"]
+            # written so that a NaN fails too
+            if low is not None and not value >= low:
+                raise BadInput(f"--{name}: found {value}, expected at least {low}")
+            if low is not None and value == math.inf:
+                raise BadInput(f"--{name}: found {value}, expected a finite number")
+            if choices and value not in choices:
+                raise BadInput(f"--{name}: unknown {value!r}{nearest(value, choices)}")
 
     def flat(self) -> dict[str, Any]:
         """Flag name -> value."""
