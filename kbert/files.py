@@ -279,6 +279,11 @@ def sweep(folder: pathlib.Path, target: str = "") -> None:
                 os.close(number)
 
 
+def is_unfinished(path: pathlib.Path) -> bool:
+    """Whether a name is of what is being written, or was when its process was killed."""
+    return path.name.startswith(".") and path.name.endswith(_UNFINISHED)
+
+
 def remove_directory(path: pathlib.Path) -> None:
     """Takes the name away first, so that what has it is never a part."""
     gone = _beside(path)

@@ -20,6 +20,7 @@ from absl import flags
 from kbert import registry
 from kbert.commands import _flags
 from kbert.errors import BadInput
+from kbert.files import is_unfinished
 
 if TYPE_CHECKING:
     from kbert.train.groups import Groups
@@ -128,7 +129,8 @@ def check_output(output: pathlib.Path, recipe: Groups) -> None:
     """
     if output.exists() and not output.is_dir():
         raise BadInput(f"--output={output}: is a file, expected a directory")
-    if not output.is_dir() or not any(output.iterdir()):
+    # a run that was killed before it had its flags leaves nothing else
+    if not output.is_dir() or all(is_unfinished(path) for path in output.iterdir()):
         return
     flagfile = output / "flags.txt"
     if not flagfile.is_file():

@@ -19,6 +19,7 @@ from kbert.files import (
     check_place,
     read_json,
     remove_directory,
+    whole_directory,
     write_json,
     write_whole,
 )
@@ -198,10 +199,11 @@ def _begin(folder: pathlib.Path, settings: dict[str, Any], tokenizer: Any) -> No
     if folder.is_dir() and any(folder.iterdir()):
         raise BadInput(f"{folder}: not empty and no corpus of token ids; give a new directory")
     check_place(folder / "x" if folder.is_dir() else folder)
-    folder.mkdir(exist_ok=True)
-    # what is read back is what the parts are cut by
-    tokenizer.save(folder / TOKENIZER)
-    write_json(folder / _SETTINGS, settings)
+    # whole, as a folder without its settings would be nobody's
+    with whole_directory(folder) as begun:
+        # what is read back is what the parts are cut by
+        tokenizer.save(begun / TOKENIZER)
+        write_json(begun / _SETTINGS, settings)
 
 
 def _tasks(

@@ -131,6 +131,9 @@ def test_check_output(tmp_path):
     recipe = Recipe.of(output=str(tmp_path), epochs=2)
     check_output(tmp_path / "new", recipe)
     check_output(tmp_path, recipe)
+    # killed before it had its flags
+    (tmp_path / ".flags.txt.0123456789abcdef.kbert-tmp").touch()
+    check_output(tmp_path, recipe)
     (tmp_path / "flags.txt").write_text(recipe.flagfile())
     check_output(tmp_path, recipe)
     for free in ({"keep": 9}, {"save_steps": 3}, {"smoke": True}, {"output": "elsewhere"}):

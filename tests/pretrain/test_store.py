@@ -170,6 +170,28 @@ def test_building_goes_on_where_it_broke(toy_text, toy_tokenizer, toy_store, tmp
     assert folder_of(tmp_path / "s") == folder_of(toy_store.folder)
 
 
+def test_building_that_broke_at_its_begin(
+    toy_text, toy_tokenizer, toy_store, tmp_path, monkeypatch
+):
+    """Before the folder said what it is made from."""
+
+    class Broken(Exception):
+        pass
+
+    def broken(path, value):
+        raise Broken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "write_json", broken)
+        with pytest.raises(Broken):
+            build(tmp_path / "s", [toy_text], toy_tokenizer, part=4000, quiet=True)
+    # what a process that is killed in there leaves
+    (tmp_path / ".s.0123456789abcdef.kbert-tmp" / "tokenizer").mkdir(parents=True)
+    build(tmp_path / "s", [toy_text], toy_tokenizer, part=4000, quiet=True)
+    assert folder_of(tmp_path / "s") == folder_of(toy_store.folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
 @pytest.mark.slow
 def test_any_number_of_processes_cuts_the_same(toy_text, toy_tokenizer, toy_store, tmp_path):
     build(tmp_path / "s", [toy_text], toy_tokenizer, part=4000, workers=3, quiet=True)
