@@ -82,21 +82,27 @@ def _figures(facts: Mapping[str, Any]) -> str:
     held = facts["evaluations"]
     found = []
     losses = [n for n in names[2:] if not n.endswith("accuracy")]
+    # of steps in parts it is not known, of held-out rows it is
+    known = dict.fromkeys([*names, *(held[0] if held else ())])
     for title, chosen, suffix in (
         ("Loss", losses, "_loss"),
-        ("Accuracy", [n for n in names if n.endswith("accuracy")], ""),
+        ("Accuracy", [n for n in known if n.endswith("accuracy")], ""),
         ("Learning rate", ["learning_rate"], None),
     ):
+        if not chosen:
+            continue
         figure, axes = _axes(title)
-        for name in chosen:
-            (line,) = axes.plot(steps, columns[names.index(name)], label=name, linewidth=1.2)
+        for i, name in enumerate(chosen):
+            if name in names:
+                values = columns[names.index(name)]
+                axes.plot(steps, values, color=f"C{i}", label=name, linewidth=1.2)
             key = None if suffix is None else name + suffix
             if held and key in held[0]:
                 axes.plot(
                     [e["step"] for e in held],
                     [e[key] for e in held],
                     "o",
-                    color=line.get_color(),
+                    color=f"C{i}",
                     markersize=4,
                     label=f"{name}, held out",
                 )
