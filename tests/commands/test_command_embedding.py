@@ -1,7 +1,5 @@
 """Sentence vectors by the program: finetune, evaluate, predict, export, and what it serves."""
 
-import contextlib
-import io
 import json
 import subprocess
 import sys
@@ -10,11 +8,10 @@ import urllib.request
 import numpy as np
 import pytest
 import tensorflow as tf
+from finetuned import finetuned, jsonl
 from served import grpc_answers_as
-from tensorflow.python.framework import config
 
 import kbert
-from kbert.cli import main
 
 # two texts, and how near they are, 0 to 5
 PAIRS = [
@@ -33,12 +30,6 @@ ASKED = [
 ]
 
 
-def jsonl(path, rows):
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
-
-
 def labelled():
     return [{"first": a, "second": b, "score": score} for a, b, score in PAIRS]
 
@@ -49,15 +40,6 @@ def flags(model, train, output, **changes):
     return ["finetune", *(f"--{k}={v}" for k, v in values.items() if v is not None)]
 
 
-def finetuned(*arguments):
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            assert main(flags(*arguments[:3], **arguments[3])) == 0
-        finally:
-            config.disable_op_determinism()
-    return json.loads(out.getvalue().splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def trained(tiny_model, tmp_path_factory):
     """(folder of train.jsonl and run/, what finetune said); cosines are learned."""
@@ -65,7 +47,7 @@ def trained(tiny_model, tmp_path_factory):
     train = jsonl(folder / "train.jsonl", labelled())
     more = {"dev": train, "text": "first,second", "label": "score"}
     more["options"] = "pooling=max,normalize=true,label_scale=5"
-    return folder, finetuned(tiny_model, train, folder / "run", more)
+    return folder, finetuned(flags(tiny_model, train, folder / "run", **more))
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +209,7 @@ def test_pairs_without_labels(run_kbert, tiny_model, tmp_path):
     data = jsonl(tmp_path / "pairs.jsonl", rows)
     more = {"dev": data, "text": "text,text_pair,negative", "options": "loss=in_batch"}
     more["accumulate"] = None
-    metrics = finetuned(tiny_model, data, tmp_path / "run", more)
+    metrics = finetuned(flags(tiny_model, data, tmp_path / "run", **more))
     report = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
     assert set(metrics) == {"epoch", "train_loss", "accuracy@1", "mrr@10", "model"}
     assert report["metric"] == "mrr@10"

@@ -1,17 +1,14 @@
 """`kbert finetune --frozen`: a tagger that is trained, scored, asked, exported and served."""
 
-import contextlib
-import io
 import json
 import urllib.request
 
 import numpy as np
 import pytest
+from finetuned import finetuned
 from served import grpc_answers_as
-from tensorflow.python.framework import config
 
 import kbert
-from kbert.cli import main
 
 CONLL = "the O\ntap B-water\ndrips O\n\na O\nleak B-water\nhere I-water\n\ntwo O\nbooks O\n\n"
 TEXTS = ["The tap drips.", "", "Two books, a leak and 東京 🙂", "a leak " * 40]
@@ -44,12 +41,7 @@ def trained(four_blocks, tmp_path_factory):
     """(folder of a.conll and run/; what finetune said)."""
     folder = tmp_path_factory.mktemp("frozen")
     (folder / "a.conll").write_text(CONLL * 3)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            assert main(flags(four_blocks, folder)) == 0
-        finally:
-            config.disable_op_determinism()
-    return folder, json.loads(out.getvalue())
+    return folder, finetuned(flags(four_blocks, folder))
 
 
 def test_a_run(run_kbert, four_blocks, trained):

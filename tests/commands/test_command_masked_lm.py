@@ -1,7 +1,5 @@
 """Fill-mask by the program: finetune on cloze rows, evaluate, predict, export, what it serves."""
 
-import contextlib
-import io
 import json
 import shutil
 import urllib.request
@@ -9,11 +7,10 @@ import urllib.request
 import numpy as np
 import pytest
 import tensorflow as tf
+from finetuned import finetuned, jsonl
 from served import grpc_answers_as
-from tensorflow.python.framework import config
 
 import kbert
-from kbert.cli import main
 from kbert.generation import extend
 
 ROWS = [
@@ -30,12 +27,6 @@ ASKED = [
     "[MASK][MASK] and naïve 東京 🙂 [MASK]",
     "a " * 100 + "[MASK] b",
 ]
-
-
-def jsonl(path, rows):
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
 
 
 def flags(model, train, output, **changes):
@@ -62,12 +53,7 @@ def trained(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cloze")
     rows = [{"text": text, "label": label} for text, label in ROWS[:4]]
     data = jsonl(folder / "train.jsonl", rows)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            assert main(flags(source, data, folder / "run", dev=data)) == 0
-        finally:
-            config.disable_op_determinism()
-    return folder, json.loads(out.getvalue())
+    return folder, finetuned(flags(source, data, folder / "run", dev=data))
 
 
 @pytest.fixture(scope="module")

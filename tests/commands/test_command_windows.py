@@ -1,17 +1,14 @@
 """Texts read in windows by the program: finetune, evaluate, predict, export, and what it serves."""
 
-import contextlib
-import io
 import json
 import urllib.request
 
 import numpy as np
 import pytest
+from finetuned import finetuned
 from served import grpc_answers_as
-from tensorflow.python.framework import config
 
 import kbert
-from kbert.cli import main
 
 FILLER = "The bus was late again this morning and nobody answered the phone."
 ROWS = [
@@ -37,12 +34,7 @@ def trained(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("windows")
     lines = [f"{text}\t{label}\n" for text, label in ROWS]
     (folder / "train.tsv").write_text("text\tlabel\n" + "".join(lines), encoding="utf-8")
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            assert main(flags(tiny_model, folder)) == 0
-        finally:
-            config.disable_op_determinism()
-    return folder, json.loads(out.getvalue())
+    return folder, finetuned(flags(tiny_model, folder))
 
 
 @pytest.fixture(scope="module")
