@@ -117,9 +117,10 @@ def run(values: flags.FlagValues) -> int:
     mode = values.mode or ("exact" if values.output_file else "stream")
     if mode not in MODES:
         raise UsageError(f"--mode: unknown {mode!r}{nearest(mode, MODES)}")
-    if bool(values.output) == bool(values.output_file):
-        found = "both" if values.output else "neither"
-        raise UsageError(f"found {found}, expected --output=PREFIX, or --output_file=FILE[,FILE]")
+    if not values.output_file:
+        _flags.required(values, "output")
+    elif values.output:
+        raise UsageError("--output, --output_file: found both, expected one of them")
     if mode == "exact":
         about = _exact(values)
     elif values.output_file:

@@ -146,10 +146,10 @@ def test_a_vocabulary_by_another_name(run_kbert, sample, vocabulary, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([], "found neither, expected --output=PREFIX, or --output_file=FILE[,FILE]"),
+        ([], "--output is missing: What the names of all files begin with."),
         (
             ["--output=a", "--output_file=b"],
-            "found both, expected --output=PREFIX, or --output_file=FILE[,FILE]",
+            "--output, --output_file: found both, expected one of them",
         ),
         (["--output=a", "--mode=exactly"], "--mode: unknown 'exactly'; did you mean 'exact'?"),
         (
