@@ -135,6 +135,14 @@ def _heads(checkpoint: Checkpoint, config: EncoderConfig) -> list[Any]:
     return heads
 
 
+def _alone(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint without a pooler is whole: by its heads, or by the task it is for."""
+    task = bundle.read_settings(checkpoint.directory).get("task")
+    if task is not None and "pooled_output" not in registry.get("task", task).needs:
+        return True
+    return bool(_heads(checkpoint, checkpoint.config))
+
+
 def convert(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
@@ -179,7 +187,8 @@ def convert(
         raise BadInput(f"--verify: unknown {verify!r}{nearest(verify, ['official'])}")
     checkpoint = open_checkpoint(source)
     config = checkpoint.config
-    if not config.pooler and (format != "huggingface" or not _heads(checkpoint, config)):
+    asked = any("encoder/pooler/kernel".startswith(name) for name in allow_missing)
+    if not config.pooler and (format != "huggingface" or asked or not _alone(checkpoint)):
         # others would make one up, as their encoder always has it
         config = config.replace(pooler=True)
     model = Filled(checkpoint, config, allow_missing)

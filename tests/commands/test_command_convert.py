@@ -162,6 +162,30 @@ def refused(run_kbert, tmp_path):
     return run
 
 
+def test_a_model_of_a_task_without_a_pooler(run_kbert, tiny_model, tmp_path):
+    """Its head lies apart; a pooler is not made up, unless one is asked for."""
+    options = {"frozen": True, "layers": "last", "lstm_width": 4}
+    labels = ["O", "B-a", "I-a"]
+    model = kbert.load(tiny_model, "token_classification", labels, options=options)
+    model.save(tmp_path / "m")
+    done = run_kbert("convert", f"--source={tmp_path}/m", f"--target={tmp_path}/same")
+    assert done.code == 0, done.err
+    assert json.loads(done.lines[-1])["report"]["missing"] == []
+    assert bits(tmp_path / "same") == bits(tmp_path / "m")
+    wanted = model.answers({"text": ["a tap", ""]})
+    for name, value in kbert.load(tmp_path / "same").answers({"text": ["a tap", ""]}).items():
+        assert value.tolist() == wanted[name].tolist(), name
+    given = (
+        f"--source={tmp_path}/m",
+        f"--target={tmp_path}/more",
+        "--allow_missing=encoder/pooler",
+    )
+    assert run_kbert("convert", *given).code == 0
+    assert set(bits(tmp_path / "more")) - set(bits(tmp_path / "m")) == {
+        "encoder/pooler/kernel", "encoder/pooler/bias"
+    }  # fmt: skip
+
+
 def test_random_weights_need_a_word(refused, goldens, tmp_path):
     source = goldens / "models" / "bert-token_classification"
     given = (f"--source={source}", f"--target={tmp_path}/out", "--format=garden")
