@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from kbert.checkpoints.checkpoint import open_checkpoint
+from kbert.data import stream
 from kbert.data.stream import tables
-from kbert.data.table import format_of, read_table, to_text, write_text
+from kbert.data.table import Table, format_of, read_table, to_text, write_text
 from kbert.encoder import Encoder
 from kbert.errors import BadInput
 from kbert.features import Extractor, pooled
@@ -144,9 +145,14 @@ def test_layers_that_are_refused(given, said):
 # a table some rows at a time -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.tsv", "a.jsonl", "a.jsonl.gz", "a.csv"])
+# in which a text may hold anything
+CELLS = ["a.csv", "a.csv.gz", "a.parquet", "a.parquet.gz"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.tsv", "a.jsonl", "a.jsonl.gz", *CELLS])
 def test_tables_are_the_whole_table(tmp_path, name):
-    rows = [{"text": f"text {i}", "n": str(i)} for i in range(7)]
+    text = 'text, {}\n"more"' if name in CELLS else "text {}"
+    rows = [{"text": text.format(i), "n": str(i)} for i in range(7)]
     layout = format_of(name)
     write_text(tmp_path / name, to_text(layout, ["text", "n"], rows))
     whole = read_table(tmp_path / name)
@@ -157,9 +163,35 @@ def test_tables_are_the_whole_table(tmp_path, name):
         assert [line for part in parts for line in part.lines] == list(whole.lines)
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.tsv", "a.jsonl", *CELLS])
+def test_tables_are_not_read_whole(tmp_path, monkeypatch, name):
+    rows = [{"text": f"text {i}"} for i in range(7)]
+    write_text(tmp_path / name, to_text(format_of(name), ["text"], rows))
+    monkeypatch.setattr(stream, "read_table", None)
+    (first, *rest) = tables(tmp_path / name, rows=3)
+    assert first.texts("text") == ["text 0", "text 1", "text 2"]
+    assert [len(table) for table in rest] == [3, 1]
+
+
+def test_a_data_set_is_read_whole(monkeypatch):
+    table = Table("tfds:a@b", {"text": ["a", "b", "c"]}, [1, 2, 3], "row")
+    monkeypatch.setattr(stream, "read_table", lambda path, name: table)
+    parts = list(tables("tfds:a@b", rows=2))
+    assert [part.texts("text") for part in parts] == [["a", "b"], ["c"]]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
+        ("a.csv", b'text,n\n"a\nb",1\nc\n', "line 4: found 1 column, expected 2 columns"),
+        ("a.csv", b'text,n\na,1\n"b,2\n', "line 3: unexpected end of data"),
+        ("a.csv", b"text\na\nb\0\n", "line 3: found a NUL byte, expected UTF-8 text"),
+        ("a.csv", b"text\na\n\xff\n", "line 3: byte 0xff is not UTF-8"),
+        ("a.csv", b"text,text\na,b\n", "line 1: two columns are called 'text'"),
+        ("a.csv", b"text\n", "no rows"),
+        ("a.csv", b"", "empty file"),
+        ("a.csv.gz", b"no gzip", "not a whole gzip file: "),
+        ("a.parquet", b"no parquet", "not a whole Parquet file: "),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "b"}\n{"text": \n', "line 4: not JSON: "),
         ("a.tsv", b"text\tn\na\t1\nb\t2\nc\n", "line 4: found 1 column, expected 2 columns"),
         ("a.txt", b"a\nb\n\xff\n", "line 3: byte 0xff is not UTF-8"),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from kbert import registry
-from kbert.data.table import Table, decode, format_of, read_table
+from kbert.data.table import Format, Table, decode, format_of, read_table
 from kbert.errors import BadInput
 
 # formats of which a part of the lines is a file too; of .tsv one that has the header first
@@ -26,15 +26,19 @@ def tables(
 ) -> Iterator[Table]:
     """The rows of a file in their order, as tables of at most `rows` rows.
 
-    Of `.txt`, `.jsonl` and `.tsv`, packed or not, no more is in memory; other formats are read
-    whole and cut up.
+    Of `.txt`, `.jsonl`, `.tsv` and `.csv`, packed or not, no more is in memory, of `.parquet` no
+    more than a group of rows; other formats, and standard input of these two, are read whole and
+    cut up.
 
     Raises:
         BadInput: as `kbert.data.table.read_table`; where it comes to a row that does not fit.
     """
     layout = format_of(path, format_name)
     names = [name for name in _BY_LINES if registry.get("reader", name) is layout]
-    if not names:
+    if layout.stream and str(path) != "-":
+        yield from _streamed(path, format_name, layout, rows)
+        return
+    if not names or str(path).startswith("tfds:"):
         yield from _cut(read_table(path, format_name), rows)
         return
     where = "standard input" if str(path) == "-" else str(path)
@@ -58,6 +62,24 @@ def tables(
         raise
     if not found:
         raise BadInput(f"{where}: no rows" if before or head else f"{where}: empty file")
+
+
+def _streamed(
+    path: str | os.PathLike[str], format_name: str | None, layout: Format, rows: int
+) -> Iterator[Table]:
+    found = 0
+    try:
+        with _opened(path) as file:
+            assert layout.stream is not None
+            for table in layout.stream(file, str(path), rows):
+                found += len(table)
+                yield table
+    except (*_BROKEN, OSError, UnicodeDecodeError, BadInput):
+        # says what is wrong, and in which line of the file
+        read_table(path, format_name)
+        raise
+    if not found:
+        read_table(path, format_name)
 
 
 def _opened(path: str | os.PathLike[str]) -> IO[bytes]:

@@ -9,7 +9,7 @@ import os
 import pathlib
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kbert import registry
@@ -91,6 +91,8 @@ class Format:
         suffix: with the dot, as files of the format end.
         keeps_columns: whether an answer written in it stands beside the columns that were read.
         keeps: columns beside which it stands in any case, of those that were read.
+        stream: (file of bytes, where, R) -> Iterator of tables of at most R rows, where a part of
+            the lines is no file; None where all has to be read.
         check: (column names, columns of what was read) -> None; refuses what `write` would, before
             there are answers.
         read: (text, where) -> Table.
@@ -104,6 +106,7 @@ class Format:
     write: Callable[[Sequence[str], Sequence[Mapping[str, Any]], Any], None]
     binary: bool = False
     keeps: tuple[str, ...] = ()
+    stream: Callable[[Any, str, int], Iterator[Table]] | None = None
     check: Callable[[Sequence[str], Mapping[str, Sequence[Any]]], None] | None = None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from kbert.data.table import Format, Table
@@ -21,17 +22,35 @@ def _pyarrow() -> Any:
 def read(raw: bytes, where: str) -> Table:
     """All columns; a file has no lines, so rows are counted from 1."""
     pyarrow = _pyarrow()
+    with _whole(pyarrow, where):
+        return _table(pyarrow.parquet.read_table(pyarrow.BufferReader(raw)), where)
+
+
+def stream(file: BinaryIO, where: str, most: int) -> Iterator[Table]:
+    """The same, at most so many rows at a time; a group of rows is in memory."""
+    pyarrow, before = _pyarrow(), 0
+    with _whole(pyarrow, where):
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(most):
+            yield _table(batch, where, before)
+            before += len(batch)
+
+
+@contextlib.contextmanager
+def _whole(pyarrow: Any, where: str) -> Iterator[None]:
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(raw))
+        yield
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(f"{where}: not a whole Parquet file: {reason}") from None
-    names = table.column_names
+
+
+def _table(found: Any, where: str, before: int = 0) -> Table:
+    names = found.schema.names
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadInput(f"{where}: two columns are called {twice[0]!r}")
-    columns = {name: table.column(name).to_pylist() for name in names}
-    return Table(where, columns, range(1, table.num_rows + 1), "row")
+    columns = {name: found.column(name).to_pylist() for name in names}
+    return Table(where, columns, range(before + 1, before + len(found) + 1), "row")
 
 
 def write(header: Sequence[str], rows: Sequence[Mapping[str, Any]], file: BinaryIO) -> None:
@@ -51,4 +70,4 @@ def write(header: Sequence[str], rows: Sequence[Mapping[str, Any]], file: Binary
     pyarrow.parquet.write_table(pyarrow.table(columns), file)
 
 
-FORMAT = Format(".parquet", keeps_columns=True, read=read, write=write, binary=True)
+FORMAT = Format(".parquet", keeps_columns=True, read=read, write=write, binary=True, stream=stream)
