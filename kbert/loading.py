@@ -128,7 +128,10 @@ def load(
             columns=settings.get("columns") if columns is None else columns,
             max_length=max_length or settings.get("max_length") or longest,
             seed=seed,
-            options={**((settings.get("options") or {}) if keeps_head else {}), **(options or {})},
+            options={
+                **((settings.get("options") or {}) if keeps_head else chosen.new_settings),
+                **(options or {}),
+            },
         )
     head = model.head.name + "/"
     apart = bundle.weights_apart(checkpoint.family, model.head)

@@ -64,6 +64,7 @@ class Task(abc.ABC):
         figure: what `plot` draws, which is also the name of its file; "" if it draws nothing.
         settings: the task's own settings and their defaults, which `--options` may change; the
             methods find those that differ in `options`, beside what `tune` found.
+        new_settings: those of them that a new head has otherwise.
         frozen: whether the encoder stays as it is: none of it is trained, and nothing dropped.
         windows: whether a text may have several rows of ids, which are then computed some at a
             time.
@@ -99,6 +100,7 @@ class Task(abc.ABC):
     own_labels: tuple[str, ...] = ()
     figure: str = ""
     settings: Mapping[str, Any] = {}
+    new_settings: Mapping[str, Any] = {}
     frozen: bool = False
     windows: bool = False
     reads_all: bool = False

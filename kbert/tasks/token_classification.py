@@ -53,6 +53,9 @@ class TokenClassification(Task):
         frozen: the encoder stays as it is, and a BiLSTM (`kbert.layers.tagger`) reads it.
         layers: of which layers, see `kbert.layers.states`.
         lstm_width: how wide that is, both directions together.
+        viterbi: the tags of a text are the best sequence of BIO, and not each word's best, which
+            may go on with an entity that never began. A new head has it; one that was trained
+            elsewhere may mean such tags (IOB1), and has not.
     """
 
     name = "token_classification"
@@ -65,8 +68,9 @@ class TokenClassification(Task):
     pipeline_tag = "token-classification"
     settings = {
         **{"doc_stride": 0, "context": "sentence"},
-        **{"frozen": False, "layers": "last4_concat", "lstm_width": 768},
+        **{"frozen": False, "layers": "last4_concat", "lstm_width": 768, "viterbi": False},
     }
+    new_settings = {"viterbi": True}
     windows = True
     reads_all = True
     figure = "entities"
@@ -361,7 +365,7 @@ class TokenClassification(Task):
         from kbert.text import entities
 
         assert features is not None
-        words = entities.tagged(logits, features, labels)
+        words = entities.tagged(logits, features, labels, self.own(options)["viterbi"])
         if "words" not in features:
             return entities.entities(words, features, labels)
         return {"words": features["words"], **entities.tags(words, features, labels)}

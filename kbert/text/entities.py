@@ -1,7 +1,8 @@
 """From tags of tokens to entities, in the graph: each word has one tag, read at its first token.
 
 An entity is what the script conlleval counts: it begins with B-, or with I- where none of its type
-goes on. Its text is cut out of the text as it was sent.
+goes on, which the best sequence of tags does not have. Its text is cut out of the text as it was
+sent.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from kbert.errors import BadInput
 from kbert.text.offsets import all_bytes, characters, first_bytes, over_accents
+from kbert.text.viterbi import best_sequence
 from kbert.text.windows import max_context, tokens_of
 
 # letters of all schemes of tags, by what they say of a word
@@ -32,7 +36,9 @@ def reading(features: Mapping[str, Any]) -> tuple[Any, Any]:
     )
 
 
-def tagged(logits: Any, features: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+def tagged(
+    logits: Any, features: Mapping[str, Any], labels: Sequence[str], viterbi: bool = False
+) -> dict[str, Any]:
     """The tag of each word of all rows, M of them, each read where it has most context.
 
     Args:
@@ -41,19 +47,29 @@ def tagged(logits: Any, features: Mapping[str, Any], labels: Sequence[str]) -> d
             `begins` [n] bool, whether a word begins with the token.
         labels: tags of any scheme, a letter, a hyphen and the type; one without is a type. O is
             for words of no entity.
+        viterbi: the tags of a text are the best sequence in which none goes on with an entity that
+            is not there, and not each word's best.
 
     Returns:
         Each [M]: `token` int32, the word's first; `row` int32; `kind` int32, which of
         `kinds_of(labels)`, 0 for O; `starts` bool, whether an entity begins with the word;
         `score` float32, the tag's probability.
+
+    Raises:
+        BadInput: `viterbi` with labels that let no entity of a type begin.
     """
     tokens, read = reading(features)
     # each word is read in one place, but windows overlap, so places need not be in its order
     token = tf.boolean_mask(tokens, read)
     order = tf.argsort(token)
     token = tf.gather(token, order)
-    shares = tf.nn.softmax(tf.gather(tf.boolean_mask(tf.cast(logits, tf.float32), read), order))
-    best = tf.argmax(shares, axis=-1, output_type=tf.int32)
+    logits = tf.gather(tf.boolean_mask(tf.cast(logits, tf.float32), read), order)
+    shares = tf.nn.softmax(logits)
+    row = tf.searchsorted(tf.cast(features["splits"][1:], tf.int32), token, side="right")
+    if viterbi:
+        best = best_sequence(tf.nn.log_softmax(logits), row, *transitions(labels))
+    else:
+        best = tf.argmax(shares, axis=-1, output_type=tf.int32)
 
     kinds = kinds_of(labels)
     split = [_split(label) for label in labels]
@@ -61,7 +77,6 @@ def tagged(logits: Any, features: Mapping[str, Any], labels: Sequence[str]) -> d
     begin = tf.gather(tf.constant([letter in _BEGINS for letter, _ in split]), best)
     end = tf.gather(tf.constant([letter in _ENDS for letter, _ in split]), best)
     # the word before, if it is of the same text
-    row = tf.searchsorted(tf.cast(features["splits"][1:], tf.int32), token, side="right")
     before = _shifted(tf.where(end, 0, kind))
     goes_on = (before == kind) & (row == _shifted(row)) & ~begin
     return {
@@ -69,13 +84,42 @@ def tagged(logits: Any, features: Mapping[str, Any], labels: Sequence[str]) -> d
         "row": row,
         "kind": kind,
         "starts": (kind > 0) & ~goes_on,
-        "score": tf.reduce_max(shares, axis=-1),
+        "score": tf.gather(shares, best, batch_dims=1),
     }
 
 
 def kinds_of(labels: Sequence[str]) -> list[str]:
     """ "", then the types of entities that labels know, in the order they come."""
     return list(dict.fromkeys(("", *(_split(label)[1] for label in labels))))
+
+
+def transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """([K] bool, which tags a text may begin with; [K, K] bool, which may follow which).
+
+    A tag that goes on with an entity, or ends it, stands only behind one of its type that did not
+    end it.
+
+    Raises:
+        BadInput: labels in which a type goes on and none of its entities begins.
+    """
+    split = [_split(label) for label in labels]
+    opens = np.array([not kind or letter in _BEGINS for letter, kind in split])
+    for label, (_, kind) in zip(labels, split, strict=True):
+        if (kind, True) not in {(its, fine) for (_, its), fine in zip(split, opens, strict=True)}:
+            raise BadInput(
+                f"options: viterbi: found the label {label!r} and none that begins such an "
+                f"entity, expected B-{kind} beside it, or viterbi=false"
+            )
+    follows = np.array(
+        [
+            [
+                fine or (kind == its and letter not in _ENDS)
+                for fine, (_, its) in zip(opens, split, strict=True)
+            ]
+            for letter, kind in split
+        ]
+    )
+    return opens, follows
 
 
 def _split(label: str) -> tuple[str, str]:

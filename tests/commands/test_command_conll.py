@@ -293,7 +293,7 @@ def test_sentences_in_their_documents(run_kbert, tiny_model, tmp_path):
     # 16 documents of 24 words: windows of 22 every 11
     assert lengths["rows"] == 32
     model = kbert.load(run / "model")
-    assert model.options == {"context": "document"}
+    assert model.options == {"context": "document", "viterbi": True}
     done = run_kbert("evaluate", f"--model={run}/model", f"--data={dev}")
     found = json.loads(done.lines[-1])
     assert found.pop("examples") == 23

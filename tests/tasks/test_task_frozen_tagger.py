@@ -81,7 +81,7 @@ def test_saved_and_loaded(trained, tmp_path):
     assert config["architectures"] == ["BertModel"]
     assert config["id2label"] == {str(i): label for i, label in enumerate(LABELS)}
     again = kbert.load(tmp_path / "model")
-    assert again.options == FROZEN
+    assert again.options == {**FROZEN, "viterbi": True}
     assert again.labels == tuple(LABELS)
     assert not again.report.missing
     for name, value in again.answers({"text": TEXTS}).items():
