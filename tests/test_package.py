@@ -103,7 +103,10 @@ def test_files_that_go_along(project):
     packed = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
     needed = [
         package / "py.typed",
-        *(package / "assets" / "quickstart" / n for n in ("train.tsv", "dev.tsv", "vocab.txt")),
+        *(
+            package / "assets" / "quickstart" / n
+            for n in ("train.tsv", "dev.tsv", "text.txt", "vocab.txt")
+        ),
         *(package / "text" / "tables").glob("*.bin.gz"),
     ]
     assert len(needed) > 4

@@ -1,7 +1,10 @@
 """kbert export, shapes, env: the lines that they print."""
 
 import json
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -31,6 +34,19 @@ def test_quickstart_knows_the_files_that_it_writes(tmp_path):
     assert {p.name for p in quickstart.ASSETS.iterdir()} >= set(quickstart.DATA)
     quickstart.check_folder(tmp_path)
     quickstart.check_folder(tmp_path / "new")
+
+
+def test_the_text_of_the_quickstart_is_as_built():
+    """And holds no message of the data set."""
+    docs = pathlib.Path(__file__).resolve().parents[2] / "docs"
+    done = subprocess.run([sys.executable, docs / "build_quickstart_text.py", "--check"])
+    assert done.returncode == 0
+    text = (quickstart.ASSETS / "text.txt").read_text(encoding="utf-8")
+    assert text.count("\n\n") == 932
+    lines = set(text.splitlines())
+    for name in ("train.tsv", "dev.tsv"):
+        messages = (quickstart.ASSETS / name).read_text(encoding="utf-8").splitlines()[1:]
+        assert not lines & {message.partition("\t")[0] for message in messages}
 
 
 def test_shapes(run_kbert):
