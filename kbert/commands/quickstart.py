@@ -180,7 +180,8 @@ def write_data(folder: pathlib.Path) -> None:
     """The data set that ships with kbert."""
     with whole_directory(folder) as place:
         for name in DATA:
-            shutil.copyfile(ASSETS / name, place / name)
+            # with its time, by which a pre-training that goes on knows its text
+            shutil.copy2(ASSETS / name, place / name)
 
 
 def check_folder(folder: pathlib.Path) -> None:
