@@ -94,8 +94,8 @@ def _language_test(languages: tuple[str, ...]) -> Test:
     for language in languages:
         if language not in known:
             raise BadInput(
-                f"keep_languages: unknown {language!r}{nearest(language, known)}; expected codes "
-                "of ISO 639-1"
+                f"keep_languages: found {language!r}, expected codes of ISO 639-1"
+                f"{nearest(language, known)}"
             )
 
     def test(document: list[str]) -> str | None:

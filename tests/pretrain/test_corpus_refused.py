@@ -205,7 +205,7 @@ def test_options(options, line):
 def test_unknown_language(tmp_path):
     (tmp_path / "x.txt").write_text("a\n")
     assert said(tmp_path / "x.txt", keep_languages=("eng",)) == (
-        "keep_languages: unknown 'eng'; did you mean 'en'?; expected codes of ISO 639-1"
+        "keep_languages: found 'eng', expected codes of ISO 639-1; did you mean 'en'?"
     )
 
 
