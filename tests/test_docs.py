@@ -10,7 +10,7 @@ import pytest
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 # the others have tests beside what they are made from
-GENERATORS = ["build_results.py", "build_training.py"]
+GENERATORS = ["build_pretraining_run.py", "build_results.py", "build_training.py"]
 
 
 @pytest.mark.parametrize("name", GENERATORS)
