@@ -49,7 +49,8 @@ def test_a_run(run_kbert, four_blocks, trained):
     history = json.loads((folder / "run" / "report" / "metrics.json").read_text())["history"]
     assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
     settings = json.loads((folder / "run" / "model" / "kbert.json").read_text())
-    assert settings["options"] == {"frozen": True, "layers": "last4_sum", "lstm_width": 16}
+    named = {"frozen": True, "layers": "last4_sum", "lstm_width": 16}
+    assert settings["options"] == {**named, "viterbi": True}
     # the encoder is the one that it started from, to the bit
     start = kbert.load(four_blocks, task="token_classification", labels=["O", "B-a", "I-a"])
     end = kbert.load(folder / "run" / "model")
