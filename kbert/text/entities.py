@@ -104,8 +104,9 @@ def transitions(labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """
     split = [_split(label) for label in labels]
     opens = np.array([not kind or letter in _BEGINS for letter, kind in split])
+    begun = {kind for (_, kind), fine in zip(split, opens, strict=True) if fine}
     for label, (_, kind) in zip(labels, split, strict=True):
-        if (kind, True) not in {(its, fine) for (_, its), fine in zip(split, opens, strict=True)}:
+        if kind not in begun:
             raise BadInput(
                 f"options: viterbi: found the label {label!r} and none that begins such an "
                 f"entity, expected B-{kind} beside it, or viterbi=false"
