@@ -19,6 +19,7 @@ from absl import flags
 import kbert
 from kbert import registry
 from kbert.errors import BadInput, Stopped, UsageError, nearest
+from kbert.train.progress import say
 from kbert.train.signals import Terminated, signals_clean_up
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         return _complain(error, 1)
     except Stopped as error:
-        print(f"kbert: {error}", file=sys.stderr)
+        say(f"kbert: {error}")
         return 75
     except Terminated:
         return _complain("terminated", 143)
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: object, code: int) -> int:
     line = " ".join(str(error).split("\n"))
-    print(f"kbert: error: {line}", file=sys.stderr)
+    say(f"kbert: error: {line}")
     return code
 
 

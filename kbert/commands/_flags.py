@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,8 +107,3 @@ def start(*, deterministic: bool = False, devices: str = "one") -> Any:
     tf.get_logger().setLevel("ERROR")
     rooms.configure(deterministic=deterministic)
     return rooms.strategy(devices)
-
-
-def say(line: str) -> None:
-    """A line on standard error."""
-    print(line, file=sys.stderr, flush=True)

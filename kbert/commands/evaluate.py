@@ -23,6 +23,7 @@ from absl import flags
 from kbert.commands import _flags
 from kbert.errors import BadInput, UsageError
 from kbert.files import check_place, write_json
+from kbert.train.progress import say
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -210,7 +211,7 @@ def evaluate(
             place = {table.unit: table.lines, **place}
         found = loaded.task.errors(answers, targets, loaded.labels)
         count = write_errors(errors, {**place, **shown}, found)
-        _flags.say(f"{count:,} errors: {errors}")
+        say(f"{count:,} errors: {errors}")
     return {**{name: metrics[name] for name in first}, **metrics, "examples": len(table)}
 
 

@@ -16,6 +16,7 @@ from absl import flags
 
 from kbert.commands import _flags
 from kbert.errors import BadInput, UsageError
+from kbert.train.progress import say
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -107,6 +108,6 @@ def run(values: flags.FlagValues) -> int:
         longest_token=max(map(len, extractor.tokenizer.vocabulary)),
     )
     if long:
-        _flags.say(f"{long:,} texts had more than {extractor.max_length} tokens and were cut")
-    _flags.say(f"{count:,} texts, {progress.rate:,.0f} texts/s: {values.output}")
+        say(f"{long:,} texts had more than {extractor.max_length} tokens and were cut")
+    say(f"{count:,} texts, {progress.rate:,.0f} texts/s: {values.output}")
     return 0

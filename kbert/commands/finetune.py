@@ -21,6 +21,7 @@ from kbert import registry
 from kbert.commands import _flags
 from kbert.errors import BadInput
 from kbert.files import is_unfinished
+from kbert.train.progress import say
 
 if TYPE_CHECKING:
     from kbert.train.groups import Groups
@@ -113,11 +114,11 @@ def finetune(recipe: Recipe) -> dict[str, Any]:
             flag="--new_weights",
         )
     named = "" if model.task.own_labels else f", {len(labels)} labels: {', '.join(labels)}"
-    _flags.say(f"{len(data['train']):,} training rows{named}")
+    say(f"{len(data['train']):,} training rows{named}")
     result = train(model, data, recipe)
     if result.model is None:  # of several workers the first one writes
         return dict(result.metrics)
-    _flags.say(f"model: {result.model}")
+    say(f"model: {result.model}")
     return {**result.metrics, "model": str(result.model)}
 
 

@@ -28,6 +28,7 @@ from absl import flags
 from kbert.commands import _flags
 from kbert.errors import BadInput
 from kbert.files import check_place
+from kbert.train.progress import say
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -146,7 +147,7 @@ def run(values: flags.FlagValues) -> int:
         sys.stdout.write(text)
     else:
         write_text(values.output, text)
-        _flags.say(f"{len(rows):,} answers: {values.output}")
+        say(f"{len(rows):,} answers: {values.output}")
     return 0
 
 

@@ -31,6 +31,7 @@ from kbert.commands._corpus_flags import corpus_of, define_corpus
 from kbert.errors import BadInput, UsageError, nearest
 from kbert.files import scratch
 from kbert.pretrain.corpus_options import CorpusOptions
+from kbert.train.progress import say
 
 MODES = ("stream", "exact")
 _STREAM_ONLY = (
@@ -128,7 +129,7 @@ def run(values: flags.FlagValues) -> int:
     else:
         about = _stream(values)
     where = f"{values.output}.json" if values.output else ", ".join(values.output_file)
-    _flags.say(f"{about['statistics']['records']:,} records: {where}")
+    say(f"{about['statistics']['records']:,} records: {where}")
     print(json.dumps(about["statistics"]))
     return 0
 

@@ -22,6 +22,7 @@ from kbert.commands import _flags, _recipes
 from kbert.commands.finetune import check_output
 from kbert.errors import UsageError
 from kbert.pretrain.recipe import PretrainRecipe
+from kbert.train.progress import say
 
 if TYPE_CHECKING:
     from kbert.pretrain.sources import Source
@@ -69,7 +70,7 @@ def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
     with strategy.scope():
         if recipe.model.model:
             model = models.continued(recipe)
-            _flags.say(str(model.report))
+            say(str(model.report))
         else:
             model = models.new_model(recipe, tokenizer)
     worker = devices.worker(strategy)
@@ -78,12 +79,12 @@ def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
     rows = sources[0].rows(0)
     phase = recipe.phases[0]
     replicas = strategy.num_replicas_in_sync
-    _flags.say(
+    say(
         f"{rows:,} rows an epoch; a step has {phase.batch_size} of {phase.length} ids"
         + (f", on {replicas} replicas" if replicas > 1 else "")
     )
     result = loop.pretrain(model, sources, recipe, held_out)
     if result.model is None:
         return dict(result.metrics)
-    _flags.say(f"model: {result.model}")
+    say(f"model: {result.model}")
     return {**result.metrics, "model": str(result.model)}

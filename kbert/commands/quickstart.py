@@ -25,6 +25,7 @@ from absl import flags
 from kbert.commands import _flags
 from kbert.errors import BadInput
 from kbert.files import whole_directory
+from kbert.train.progress import say
 
 if TYPE_CHECKING:
     from kbert.pretrain.recipe import PretrainRecipe
@@ -132,7 +133,7 @@ def quickstart(folder: pathlib.Path, model: str = "", seed: int = 0) -> str:
     labels = read_table(recipe.data.train).column("label")
     frequent, _ = collections.Counter(labels).most_common(1)[0]
     baseline = sum(label == frequent for label in gold) / len(gold)
-    _flags.say(
+    say(
         f"data: messages to a town's service desk, written for kbert ({folder}/data/README.md); "
         f"{len(set(gold))} departments; always answering {frequent!r} is right on "
         f"{baseline:.1%} of dev"
@@ -243,7 +244,7 @@ class _Steps:
 
     def say(self, title: str, command: str) -> None:
         self.number += 1
-        _flags.say(f"\n{self.number}. {title}\n   $ {command}")
+        say(f"\n{self.number}. {title}\n   $ {command}")
 
 
 def _from_text(
@@ -265,15 +266,15 @@ def _from_text(
         f"kbert vocabulary --input={text} --size={SIZE} --output={vocabulary}",
     )
     found = make([text], vocabulary, VocabularyOptions(size=SIZE), quiet=True)
-    _flags.say(f"{found['size']:,} entries: {vocabulary}")
+    say(f"{found['size']:,} entries: {vocabulary}")
     random_start(folder / "start", vocabulary, WIDTH, first.run.seed)
-    _flags.say(f"model: a small encoder of random weights, {folder / 'start'}")
+    say(f"model: a small encoder of random weights, {folder / 'start'}")
     steps.say("pre-train it", _line("pretrain", first, PretrainRecipe()))
     print(json.dumps(pretrain(first)), flush=True)
     after = _finetuned(steps, few, f" on {FEW} messages")
     before = _finetuned(steps, random, " on the same, from random weights")
     said = f"of {FEW} messages {after:.1%}, and {before:.1%} from random weights"
-    _flags.say(f"accuracy on dev, {said}")
+    say(f"accuracy on dev, {said}")
     if after <= before:
         raise BadInput(f"pre-training is worth nothing: accuracy {said}")
     return f"{said}; "

@@ -13,6 +13,7 @@ import sys
 from absl import flags
 
 from kbert.errors import UsageError
+from kbert.train.progress import say
 
 
 def define_flags(fv: flags.FlagValues) -> None:
@@ -109,10 +110,9 @@ def run(fv: flags.FlagValues) -> int:
     logger.propagate = False
 
     def on_start(server: Server) -> None:
-        print(f"Running gRPC ModelServer at {server.address} ...", file=sys.stderr)
+        say(f"Running gRPC ModelServer at {server.address} ...")
         if server.rest_port >= 0:
-            where = f"localhost:{server.rest_port}"
-            print(f"Exporting HTTP/REST API at:{where} ...", file=sys.stderr, flush=True)
+            say(f"Exporting HTTP/REST API at:localhost:{server.rest_port} ...")
 
     def on_ready(server: Server, version: int) -> None:
         rest = f"REST {server.predict_url}" if server.rest_port >= 0 else "no REST"

@@ -19,6 +19,7 @@ from kbert.commands import _flags
 from kbert.commands._corpus_flags import corpus_of, define_corpus, define_options, options_of
 from kbert.errors import BadInput, UsageError
 from kbert.pretrain.vocabularies import VocabularyOptions
+from kbert.train.progress import say
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -41,7 +42,7 @@ def run(values: flags.FlagValues) -> int:
     except BadInput as error:
         raise (UsageError(f"--{error}") if str(error).startswith("size: ") else error) from None
     if report["size"] < options.size:
-        _flags.say(f"the text gives {report['size']:,} of {options.size:,} entries")
-    _flags.say(f"{report['size']:,} entries: {values.output}")
+        say(f"the text gives {report['size']:,} of {options.size:,} entries")
+    say(f"{report['size']:,} entries: {values.output}")
     print(json.dumps(report, ensure_ascii=False))
     return 0

@@ -15,6 +15,16 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
 
 
+def say(line: str, file: TextIO | None = None) -> None:
+    """A line of its own, on standard error; on a terminal it takes the place of a live line.
+
+    It is one write: a signal that came between a text and its end would glue the next line to it.
+    """
+    file = file or sys.stderr
+    file.write(("\r\x1b[K" if file.isatty() else "") + line + "\n")
+    file.flush()
+
+
 class Progress:
     """Writes to a terminal in place, elsewhere a line every ten seconds.
 
@@ -65,7 +75,5 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line of its own."""
-        if self.quiet:
-            return
-        self.file.write(("\r\x1b[K" if self.live else "") + line + "\n")
-        self.file.flush()
+        if not self.quiet:
+            say(line, self.file)

@@ -50,7 +50,9 @@ def _end(number: int, frame: FrameType | None) -> None:
         if str(frame.f_globals.get("__name__")).partition(".")[0] in _CALLED_BACK:
             remove_unfinished()
             # `print` may be what was interrupted
-            os.write(2, b"kbert: error: %s\n" % (b"terminated" if terminated else b"interrupted"))
+            begin = b"\r\x1b[K" if os.isatty(2) else b""
+            name = b"terminated" if terminated else b"interrupted"
+            os.write(2, b"%skbert: error: %s\n" % (begin, name))
             os._exit(128 + number)
         frame = frame.f_back
     raise Terminated if terminated else KeyboardInterrupt

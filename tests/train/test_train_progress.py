@@ -96,6 +96,30 @@ def test_a_line_of_its_own(now):
     assert file.getvalue() == "epoch 1: accuracy 0.5000\n"
 
 
+def test_a_signal_cannot_cut_a_line_from_its_end(monkeypatch):
+    """`print` writes a text and its end apart; what came between the two began in mid-line."""
+    written = []
+
+    class File(io.StringIO):
+        def write(self, text):
+            written.append(text)
+
+    monkeypatch.setattr("sys.stderr", File())
+    progress.say("24 rows")
+    assert written == ["24 rows\n"]
+
+
+def test_an_error_takes_the_place_of_a_live_line(now, monkeypatch):
+    file = Terminal()
+    monkeypatch.setattr("sys.stderr", file)
+    now(1)
+    progress.Progress(4, "rows").add(2)
+    progress.say("kbert: error: interrupted")
+    before, live, error = file.getvalue().split("\r\x1b[K")
+    assert (before, live.split(",")[0].strip()) == ("", "2/4 rows")
+    assert error == "kbert: error: interrupted\n"
+
+
 def test_it_writes_to_standard_error(now, capsys):
     now(1)
     bar = progress.Progress(4, "rows")
