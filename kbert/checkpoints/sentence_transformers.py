@@ -8,15 +8,15 @@ what versions 2 to 6 write. Source: their `SentenceTransformer`, `Transformer` a
 from __future__ import annotations
 
 import pathlib
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kbert.errors import BadInput
+from kbert.errors import BadInput, nearest
 from kbert.files import read_json, read_json_value, write_json
 
 MODULES, POOLING = "modules.json", "1_Pooling"
 SIZES, MODEL = "sentence_bert_config.json", "config_sentence_transformers.json"
+PROMPT = "default"  # what a prompt is called that the source has not
 
 # the keys of older versions, a flag for each way to pool
 _FLAGS = {
@@ -43,7 +43,7 @@ def recognizes(folder: pathlib.Path) -> bool:
 
 
 def read(folder: pathlib.Path, poolings: Sequence[str]) -> dict[str, Any]:
-    """`options` (`pooling`, `normalize`) and, if it is said, `max_length`.
+    """`options` (`pooling`, `normalize`, a default `prompt`) and, if it is said, `max_length`.
 
     Args:
         folder: one that `recognizes` recognised, or another: then nothing is said.
@@ -55,15 +55,20 @@ def read(folder: pathlib.Path, poolings: Sequence[str]) -> dict[str, Any]:
     if not (folder / MODULES).is_file():
         return {}
     path = _check_modules(folder / MODULES)
-    found: dict[str, Any] = {
-        "options": {
-            "pooling": _pooling(folder / path / "config.json", poolings),
-            "normalize": len(_modules(folder / MODULES)) == 3,
-        }
+    pooling = folder / path / "config.json"
+    options: dict[str, Any] = {
+        "pooling": _pooling(pooling, poolings),
+        "normalize": len(_modules(folder / MODULES)) == 3,
     }
-    _check_prompt(folder / MODEL)
+    if prompt := _prompt(folder / MODEL):
+        options["prompt"] = prompt
+        if not read_json(pooling).get("include_prompt", True):
+            raise BadInput(
+                f"{pooling}: include_prompt: found false, expected true: kbert pools the words of "
+                f"the prompt {prompt!r} too"
+            )
     longest = _longest(folder)
-    return found if longest is None else {**found, "max_length": longest}
+    return {"options": options, **({} if longest is None else {"max_length": longest})}
 
 
 def write(
@@ -78,7 +83,7 @@ def write(
     Args:
         folder: where `config.json` and the weights lie.
         width: of a vector.
-        options: `pooling` and `normalize`.
+        options: `pooling`, `normalize` and `prompt`.
         max_length: longest row of ids.
         source: a directory whose prompts and other notes are taken over as they are.
     """
@@ -93,10 +98,13 @@ def write(
     flags = {flag: _FLAGS[flag] == options["pooling"] for flag in _WRITTEN}
     write_json(folder / POOLING / "config.json", {"word_embedding_dimension": width, **flags})
     write_json(folder / SIZES, {"max_seq_length": max_length, "do_lower_case": False})
-    if source is not None and (source / MODEL).is_file():
-        shutil.copyfile(source / MODEL, folder / MODEL)
-    else:
-        write_json(folder / MODEL, {"prompts": {}, "default_prompt_name": None})
+    notes = read_json(source / MODEL) if source and (source / MODEL).is_file() else {}
+    prompts, name = notes.get("prompts") or {}, None
+    if prompt := options["prompt"]:
+        names = [notes.get("default_prompt_name"), *prompts]
+        name = next((one for one in names if prompts.get(one) == prompt), PROMPT)
+        prompts = {**prompts, name: prompt}
+    write_json(folder / MODEL, {**notes, "prompts": prompts, "default_prompt_name": name})
 
 
 def _modules(file: pathlib.Path) -> list[tuple[str, str]]:
@@ -168,13 +176,17 @@ def _longest(folder: pathlib.Path) -> int | None:
     return longest
 
 
-def _check_prompt(file: pathlib.Path) -> None:
-    """Refuses words that stand before every text without being asked for."""
+def _prompt(file: pathlib.Path) -> str:
+    """The words that stand before every text without being asked for."""
     config = read_json(file) if file.is_file() else {}
-    name, prompts = config.get("default_prompt_name"), config.get("prompts")
-    prompt = prompts.get(name) if isinstance(prompts, dict) and name else None
-    if prompt:
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if name is None:
+        return ""
+    if not isinstance(prompts, dict) or name not in prompts:
         raise BadInput(
-            f"{file}: default_prompt_name: found {name!r}, which puts {prompt!r} before every "
-            "text; kbert puts nothing there"
+            f"{file}: default_prompt_name: found {name!r}, which is none of `prompts`"
+            f"{nearest(str(name), list(prompts))}"
         )
+    if not isinstance(prompts[name], str | None):
+        raise BadInput(f"{file}: prompts: {name}: found {prompts[name]!r}, expected a text")
+    return prompts[name] or ""

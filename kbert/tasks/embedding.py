@@ -24,8 +24,9 @@ LOSSES = ("cosine", "in_batch")
 class Embedding(Task):
     """The pooled vector of `[CLS] text [SEP]`, which is what the head gives, [B, D].
 
-    Settings: `pooling` and `normalize`, see `kbert.layers.pooling.Pooling`; `loss`, by which pairs
-    of texts are learned:
+    Settings: `pooling` and `normalize`, see `kbert.layers.pooling.Pooling`; `prompt`, words that
+    stand before every text, as models trained with them need; `loss`, by which pairs of texts are
+    learned:
 
     - "cosine": the label is a number, and the cosine of a pair is brought to it, by squared
       error (Reimers and Gurevych, arXiv 1908.10084 section 3). `label_scale` divides the label
@@ -48,7 +49,13 @@ class Embedding(Task):
     pipeline_tag = "sentence-similarity"
     own_labels = ("embedding",)
     figure = "scatter"
-    settings = {"pooling": "mean", "normalize": False, "loss": "cosine", "label_scale": 0.0}
+    settings = {
+        "pooling": "mean",
+        "normalize": False,
+        "prompt": "",
+        "loss": "cosine",
+        "label_scale": 0.0,
+    }
     scored = "similarity"
     signatures = {
         "serving_default": {"text": 1},
@@ -87,6 +94,11 @@ class Embedding(Task):
             found.across = found.unlabelled = True
             found.best, found.figure, found.scored = "mrr@10", "ranks", "pairs"
         return found
+
+    @property
+    def prompt(self) -> str:
+        """What stands before every text."""
+        return str(self.chosen["prompt"])
 
     @property
     def in_batch(self) -> bool:
@@ -178,7 +190,7 @@ class Embedding(Task):
                     f"found {name!r} beside 'text', expected one text; the signature "
                     "'similarity' takes pairs"
                 )
-        return rows_of(tokenizer, stacked(fields, ("text",)), max_length, length)
+        return rows_of(tokenizer, stacked(fields, ("text",), self.prompt), max_length, length)
 
     def rows(
         self,
@@ -191,7 +203,10 @@ class Embedding(Task):
         """The texts, cosines to learn, and the length of each row's longest text."""
         from kbert.text.several import lengths_of
 
-        lengths = np.max([lengths_of(tokenizer, texts) for texts in fields.values()], axis=0)
+        lengths = np.max(
+            [lengths_of(tokenizer, [self.prompt + text for text in x]) for x in fields.values()],
+            axis=0,
+        )
         return Rows(fields, np.nan_to_num(targets / self._scale(targets)), lengths)
 
     def _scale(self, targets: np.ndarray) -> np.float32:
@@ -211,7 +226,8 @@ class Embedding(Task):
         """Features [B, C, T], of the C texts of each row; targets [B] float32."""
         from kbert.text.several import rows_of, stacked
 
-        texts = stacked(fields, [name for name in Embedding.inputs if name in fields])
+        names = [name for name in Embedding.inputs if name in fields]
+        texts = stacked(fields, names, self.prompt)
         return rows_of(tokenizer, texts, max_length, length, together=True), targets
 
     def head(self, config: EncoderConfig, labels: int, seed: int) -> Pooling:
@@ -343,7 +359,7 @@ class _Similarity(Embedding):
         """Two rows of ids for each pair, one after the other."""
         from kbert.text.several import rows_of, stacked
 
-        return rows_of(tokenizer, stacked(fields, self.inputs), max_length, length)
+        return rows_of(tokenizer, stacked(fields, self.inputs, self.prompt), max_length, length)
 
     def decode(
         self,
@@ -375,7 +391,8 @@ class _Pairs(_Similarity):
         """A row of ids for each text, and `texts` [B, C]."""
         from kbert.text.several import rows_of, stacked
 
-        texts = stacked(fields, [name for name in Embedding.inputs if name in fields])
+        names = [name for name in Embedding.inputs if name in fields]
+        texts = stacked(fields, names, self.prompt)
         return {**rows_of(tokenizer, texts, max_length, length), "texts": texts}
 
     def decode(

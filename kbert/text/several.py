@@ -10,12 +10,13 @@ import tensorflow as tf
 from kbert.text.packing import pack
 
 
-def stacked(fields: Mapping[str, Any], names: Sequence[str]) -> tf.Tensor:
-    """Texts [B] by name -> [B, C], in the order of the names.
+def stacked(fields: Mapping[str, Any], names: Sequence[str], prompt: str = "") -> tf.Tensor:
+    """Texts [B] by name -> [B, C], in the order of the names, each behind the prompt.
 
     Columns of unequal length are refused as the graph runs.
     """
-    return tf.stack([tf.convert_to_tensor(fields[name]) for name in names], axis=1)
+    texts = tf.stack([tf.convert_to_tensor(fields[name]) for name in names], axis=1)
+    return tf.strings.join([prompt, texts]) if prompt else texts
 
 
 def rows_of(

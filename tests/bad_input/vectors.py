@@ -128,15 +128,15 @@ CASES = [
     ),
     Case(
         "words_before_every_text",
-        "The model was trained with a prompt that its library puts before every text.",
-        "{p}/model/config_sentence_transformers.json: default_prompt_name: found 'q', which puts "
-        "'query: ' before every text; kbert puts nothing there",
-        "Set `default_prompt_name` to null, and put the words there yourself.",
+        "The words that are put before every text do not stand among the model's prompts.",
+        "{p}/model/config_sentence_transformers.json: default_prompt_name: found 'question', "
+        "which is none of `prompts`; known: 'q'",
+        "Name one of them, or null for none.",
         _ASKED,
         _directory(
             [_TRANSFORMER, _POOLING],
             {"pooling_mode": "mean"},
-            {"prompts": {"q": "query: "}, "default_prompt_name": "q"},
+            {"prompts": {"q": "query: "}, "default_prompt_name": "question"},
         ),
     ),
 ]

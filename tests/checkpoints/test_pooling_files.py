@@ -38,6 +38,13 @@ def folder(tiny_model, tmp_path):
     return place
 
 
+CONFIG = "config_sentence_transformers.json"
+
+
+def embeddings(model, texts):
+    return np.array([row["embedding"] for row in model.predict(texts)])
+
+
 def write(path, value):
     path.parent.mkdir(exist_ok=True)
     path.write_text(value if isinstance(value, str) else json.dumps(value))
@@ -101,7 +108,7 @@ def test_what_is_written_is_read(tiny_model, tmp_path, pooling):
 
 def test_what_is_written(tmp_path):
     """As all versions of sentence-transformers read it."""
-    options = {"pooling": "cls", "normalize": True}
+    options = {"pooling": "cls", "normalize": True, "prompt": ""}
     sentence_transformers.write(tmp_path, 32, options, 20)
     kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
     assert json.loads((tmp_path / "modules.json").read_text()) == [
@@ -127,6 +134,51 @@ def test_prompts_of_the_source_stay(folder, tmp_path):
     kbert.load(folder).save(tmp_path / "saved")
     written = (tmp_path / "saved" / "config_sentence_transformers.json").read_text()
     assert json.loads(written) == given
+
+
+QUERY = {"prompts": {"query": "query: ", "doc": None}, "default_prompt_name": "query"}
+
+
+def test_a_default_prompt_stands_before_every_text(folder, tmp_path):
+    texts = ["", "a cat", "Query: A cat"]
+    plain, behind = kbert.load(folder), [f"query: {text}" for text in texts]
+    write(folder / "config_sentence_transformers.json", QUERY)
+    model = kbert.load(folder)
+    assert model.options["prompt"] == "query: "
+    vectors, expected = embeddings(model, texts), embeddings(plain, behind)
+    np.testing.assert_array_equal(vectors, expected)
+    assert np.abs(vectors - embeddings(plain, texts)).max() > 0.01
+    pairs = list(zip(texts, texts[::-1], strict=True))
+    found = [row["similarity"] for row in model.predict(pairs, signature="similarity")]
+    behind_pairs = list(zip(behind, behind[::-1], strict=True))
+    wanted = [row["similarity"] for row in plain.predict(behind_pairs, signature="similarity")]
+    assert found == wanted
+    # what is saved says so too, and a model may be loaded without it
+    model.save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / CONFIG).read_text()) == QUERY
+    np.testing.assert_array_equal(embeddings(kbert.load(tmp_path / "saved"), texts), expected)
+    without = kbert.load(folder, options={"prompt": ""})
+    np.testing.assert_array_equal(embeddings(without, texts), embeddings(plain, texts))
+    without.save(tmp_path / "without")
+    written = json.loads((tmp_path / "without" / CONFIG).read_text())
+    assert written == {**QUERY, "default_prompt_name": None}
+
+
+def test_a_prompt_that_the_source_has_not(folder, tmp_path):
+    kbert.load(folder, options={"prompt": "find: "}).save(tmp_path / "saved")
+    written = json.loads((tmp_path / "saved" / CONFIG).read_text())
+    assert written["prompts"]["default"] == "find: "
+    assert written["default_prompt_name"] == "default"
+
+
+def test_a_prompt_that_is_not_pooled(folder):
+    write(folder / CONFIG, QUERY)
+    pooling = folder / "1_Pooling" / "config.json"
+    write(pooling, {**json.loads(pooling.read_text()), "include_prompt": False})
+    assert message(kbert.load, folder) == (
+        f"{pooling}: include_prompt: found false, expected true: kbert pools the words of the "
+        "prompt 'query: ' too"
+    )
 
 
 def test_another_task_leaves_no_files_of_vectors(folder, tmp_path):
@@ -221,9 +273,14 @@ REFUSED = [
     ),
     (
         "config_sentence_transformers.json",
-        {"prompts": {"query": "query: "}, "default_prompt_name": "query"},
-        "config_sentence_transformers.json: default_prompt_name: found 'query', which puts "
-        "'query: ' before every text; kbert puts nothing there",
+        {"prompts": {"query": "query: "}, "default_prompt_name": "queri"},
+        "config_sentence_transformers.json: default_prompt_name: found 'queri', which is none of "
+        "`prompts`; did you mean 'query'?",
+    ),
+    (
+        "config_sentence_transformers.json",
+        {"prompts": {"query": 3}, "default_prompt_name": "query"},
+        "config_sentence_transformers.json: prompts: query: found 3, expected a text",
     ),
 ]
 

@@ -66,6 +66,14 @@ def test_written_by_kbert_and_opened_there(minilm, tmp_path, pooling, normalize)
     assert theirs["longest"] == 40
 
 
+def test_a_default_prompt_there(minilm, tmp_path):
+    """Its `encode` puts the prompt before every text; so do both tasks of kbert."""
+    model = kbert.load(minilm, options={"prompt": "query: "}, max_length=40)
+    model.save(tmp_path / "model")
+    compare(model, ask(tmp_path / "model"))
+    compare(kbert.load(tmp_path / "model"), ask(tmp_path / "model"))
+
+
 @pytest.mark.parametrize(("pooling", "normalize"), WAYS)
 def test_written_there_and_opened_by_kbert(minilm, tmp_path, pooling, normalize):
     """As the newest version writes it, which has other files than the packaged model."""

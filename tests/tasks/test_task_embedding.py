@@ -156,6 +156,20 @@ def test_batches(model):
     assert targets is rows.targets
 
 
+def test_a_prompt_is_learned_behind_too(tiny_model, model):
+    """Rows and lengths are those of texts that have it."""
+    prompted = kbert.load(tiny_model, task="embedding", max_length=24, options={"prompt": "to: "})
+    labels, found = np.array([5, 0, 2.5, -1], np.float32), []
+    for one, before in ((prompted, ""), (model, "to: ")):
+        pairs = {"text": TEXTS, "text_pair": OTHERS}
+        fields = {name: [before + text for text in texts] for name, texts in pairs.items()}
+        rows = one.rows(fields, labels)
+        given = {name: tf.constant(texts) for name, texts in rows.fields.items()}
+        features, _ = one.batch(given, rows.targets)
+        found.append((rows.lengths.tolist(), features["input_ids"].numpy().tolist()))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("loss", ["cosine", "in_batch"])
 def test_a_loss_falls(tiny_model, loss):
     model = kbert.load(tiny_model, task="embedding", max_length=24, options={"loss": loss})
