@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import pathlib
@@ -32,6 +33,7 @@ log = logging.getLogger("kbert")
 
 # of the unigram entropy: a loss above this share of it has learned frequencies alone
 STUCK = 0.99
+SETTLED = 100  # steps before that is said; of a shorter run all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +160,7 @@ class _Run:
                     self._stretch(*stretch, start, last, request)
         if last < self.total:
             self.progress.say(f"smoke: {last - start} steps ran, {self._shown()}")
-        seconds = (self.progress.done - self.progress.before) / max(self.progress.rate, 1e-9)
+        seconds = self.progress.seconds
         if self.progress.done > self.progress.before:
             self.progress.say(
                 f"{self.progress.done - self.progress.before:,} tokens in {clock(seconds)}, "
@@ -200,19 +202,23 @@ class _Run:
         operations = flops.of_row(config, phase.length, source.predictions)
         run = self.recipe.run
         for step in range(first + 1, stop + 1):
-            loss, bad, stopping = self.stepper(bool(request.name))
+            # TensorFlow and JAX compile in the first step
+            compiling = step == first + 1
+            with self.progress.aside(compiling):
+                loss, bad, stopping = self.stepper(bool(request.name))
             self._watch(step, loss, bad)
             values = [loss, *self.stepper.terms, *self.stepper.shown]
             ended = self.history.add(step, [float(v) for v in values])
-            self.progress.add(size * phase.length, self._note(step, phase, operations))
+            note = functools.partial(self._note, step, phase, operations)
+            self.progress.add(size * phase.length, note, aside=compiling)
             if ended:
                 self._warn(step)
-            saves = step % run.save_steps == 0
-            if run.eval_steps and step % run.eval_steps == 0:
-                self._evaluate(step)
-                saves = True
-            if saves or step == self.total:
-                self._checkpoint(step)
+            evaluates = run.eval_steps and step % run.eval_steps == 0
+            with self.progress.aside():
+                if evaluates:
+                    self._evaluate(step)
+                if evaluates or step % run.save_steps == 0 or step == self.total:
+                    self._checkpoint(step)
             if (stopping or (request.name and self.stepper.workers == 1)) and step < last:
                 self._stop(step, request.name or "SIGTERM")
         self.stepper.sync()
@@ -245,7 +251,7 @@ class _Run:
         phase = next(p for p in reversed(self.phases) if p.begin < step)
         entropy = self.sources[self.phases.index(phase)].unigram_entropy
         loss = self.history.last()["masked_lm"]
-        early = step < max(self.total // 10, self.recipe.warmups[0])
+        early = step < max(self.total // 10, self.recipe.warmups[0], min(self.total, SETTLED))
         if entropy is None or self.warned or early or loss < STUCK * entropy:
             return
         self.warned = True

@@ -171,7 +171,10 @@ class _Run:
         sums = self.losses
         with StopRequest() as request:
             for number in range(start + 1, last + 1):
-                loss, bad, stop = self.stepper(bool(request.name))
+                # TensorFlow and JAX compile in the first step
+                first = number == start + 1
+                with progress.aside(first):
+                    loss, bad, stop = self.stepper(bool(request.name))
                 self._watch(number, loss, bad, progress)
                 if math.isfinite(loss):
                     sums += (loss, 1)
@@ -181,22 +184,25 @@ class _Run:
                 progress.add(
                     min(batch, len(self.rows) - (number - 1) % self.steps * batch),
                     f"epoch {epoch}/{epochs}, step {number}/{self.total}, loss {mean:.4f}",
+                    aside=first,
                 )
                 if number % self.steps == 0:
-                    self._epoch(number, epoch, mean, progress)
-                    sums[:] = 0
-                    self._checkpoint(number)
+                    with progress.aside():
+                        self._epoch(number, epoch, mean, progress)
+                        sums[:] = 0
+                        self._checkpoint(number)
                     if self.best.over(self.history):
                         progress.say(f"epoch {epoch}: no better for {recipe.schedule.patience}")
                         break
                 elif run.save_steps and number % run.save_steps == 0:
-                    self._checkpoint(number)
+                    with progress.aside():
+                        self._checkpoint(number)
                 if (stop or (request.name and self.stepper.workers == 1)) and number < last:
                     self._stop(number, request.name or "SIGTERM")
         if run.smoke and last < self.total:
             progress.say(f"smoke: {last - start} steps ran, loss {sums[0] / max(sums[1], 1):.4f}")
         self.stepper.sync()
-        seconds = (progress.done - progress.before) / max(progress.rate, 1e-9)
+        seconds = progress.seconds
         progress.say(
             f"{progress.done - progress.before:,} examples in {clock(seconds)}, "
             f"{progress.rate:,.0f} examples/s"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 
@@ -47,27 +49,49 @@ class Progress:
         self.file = file or sys.stderr
         self.started = time.monotonic()
         self.shown = 0.0
+        self._aside, self._unrated = 0.0, 0
         self.live = self.file.isatty()
         self.quiet = quiet
 
     @property
-    def rate(self) -> float:
-        """Units a second since the start."""
-        return (self.done - self.before) / max(time.monotonic() - self.started, 1e-9)
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started
 
-    def add(self, count: int, note: str = "") -> None:
-        """Counts, and shows if it is time."""
+    @property
+    def pace(self) -> float:
+        """Units a second since the start, whatever else was done."""
+        return (self.done - self.before) / max(self.seconds, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        """Units a second without what was done aside; the pace if that was all."""
+        rated = self.done - self.before - self._unrated
+        return rated / max(self.seconds - self._aside, 1e-9) if rated else self.pace
+
+    @contextlib.contextmanager
+    def aside(self, really: bool = True) -> Iterator[None]:
+        """The time within is no part of the rate: a compilation, an evaluation, a checkpoint."""
+        begun = self.seconds
+        try:
+            yield
+        finally:
+            self._aside += self.seconds - begun if really else 0.0
+
+    def add(self, count: int, note: str | Callable[[], str] = "", *, aside: bool = False) -> None:
+        """Counts, and shows if it is time; `aside`: these were done within an `aside`."""
         self.done += count
+        self._unrated += count if aside else 0
         now = time.monotonic()
         if now - self.shown >= (0.2 if self.live else 10.0):
             self.shown = now
-            self.show(note)
+            self.show(note if isinstance(note, str) else note())
 
     def show(self, note: str = "") -> None:
         """Shows where things stand."""
         if self.quiet:
             return
-        left = (self.total - self.done) / max(self.rate, 1e-9)
+        left = (self.total - self.done) / max(self.pace, 1e-9)
         whole, rest = (f"/{self.total:,}", f", {clock(left)} left") if self.total else ("", "")
         line = f"{note}  {self.done:,}{whole} {self.unit}, {self.rate:,.0f} {self.unit}/s{rest}"
         self.file.write(f"\r\x1b[K{line}" if self.live else line.strip() + "\n")

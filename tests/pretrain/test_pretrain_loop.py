@@ -172,14 +172,14 @@ def test_steps_without_a_finite_gradient(pretrain, monkeypatch, tmp_path, capsys
 
 def test_a_loss_at_the_unigram_entropy_is_said_once(pretrain, source, monkeypatch, capsys):
     monkeypatch.setattr(source, "unigram_entropy", 4.0)
-    pretrain(steps="5", warmup_steps="2")
+    pretrain(steps="120", warmup_steps="2", learning_rate="1e-9")
     found = re.findall(
-        r"^step (\d): masked_lm \d\.\d{3} is still at the unigram entropy, 4\.000, "
+        r"^step (\d+): masked_lm \d\.\d{3} is still at the unigram entropy, 4\.000, "
         "which guessing by frequency gives",
         capsys.readouterr().err,
         re.M,
     )
-    assert found == ["2"]
+    assert found == ["100"]
     monkeypatch.setattr(source, "unigram_entropy", 9.0)
     pretrain(steps="2")
     assert "unigram" not in capsys.readouterr().err

@@ -108,10 +108,10 @@ def test_a_broken_run_ends_with_the_bits_of_the_unbroken_one(
     broken = recipe.replace(output=str(tmp_path / "broken"))
     add = loop.Progress.add
 
-    def killed(self, count, note=""):
+    def killed(self, count, note="", **more):
         if "step 9/" in note:
             raise Stop
-        add(self, count, note)
+        add(self, count, note, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Progress, "add", killed)

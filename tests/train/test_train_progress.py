@@ -82,6 +82,23 @@ def test_what_an_earlier_run_did_counts_as_done_but_not_as_speed(now):
     assert file.getvalue() == "91,000/100,000 examples, 250 examples/s, 0:36 left\n"
 
 
+def test_what_is_done_aside_is_no_part_of_the_rate(now):
+    """A compilation and an evaluation, but they count for the time that is left."""
+    file = io.StringIO()
+    bar = progress.Progress(1_000, "rows", file=file)
+    with bar.aside():
+        now(20)
+    bar.add(100, aside=True)
+    assert file.getvalue() == "100/1,000 rows, 5 rows/s, 3:00 left\n"
+    with bar.aside(False):
+        now(25)
+    with bar.aside():
+        now(35)
+    bar.add(250, lambda: f"{bar.rate:.0f}")
+    assert (bar.rate, bar.pace, bar.seconds) == (50, 10, 35)
+    assert file.getvalue().endswith("\n50  350/1,000 rows, 50 rows/s, 1:05 left\n")
+
+
 def test_long_runs_say_hours(now):
     file = io.StringIO()
     bar = progress.Progress(2_000_000, "examples", file=file)
