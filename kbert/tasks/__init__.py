@@ -393,6 +393,10 @@ class Task(abc.ABC):
         """Columns of R values: `gold`, `predicted`, more that helps, `loss`, and `wrong` (bool)."""
         raise BadInput(f"the task {self.name} does not list its errors")
 
+    def remark(self, answers: Mapping[str, np.ndarray], targets: np.ndarray) -> str:
+        """What answers show of a training gone wrong, for a line after each epoch; else ""."""
+        return ""
+
     def breakdown(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, Any]:

@@ -163,6 +163,16 @@ class Classification(TextPairTask):
             "wrong": guessed != targets,
         }
 
+    def remark(self, answers: Mapping[str, np.ndarray], targets: np.ndarray) -> str:
+        """One label for all rows, though they have several."""
+        guessed = np.unique(np.argmax(answers["scores"], axis=-1))
+        if len(guessed) > 1 or len(np.unique(targets)) < 2:
+            return ""
+        return (
+            f"all {len(targets):,} rows got the same label, so nothing is learned yet; what helps "
+            "is more epochs, another --learning_rate, or --optimizer=adamw on few rows"
+        )
+
     def breakdown(
         self, answers: Mapping[str, np.ndarray], targets: np.ndarray, labels: Sequence[str]
     ) -> dict[str, Any]:

@@ -286,10 +286,11 @@ class _Run:
         """Ends an epoch: dev metrics, and the model if it is the best."""
         self.stepper.sync()
         entry: dict[str, Any] = {"epoch": epoch, "step": number, "train_loss": float(loss)}
-        answers = None
+        answers, remark = None, ""
         if self.dev is not None:
             progress.say(f"epoch {epoch}: evaluating {len(self.dev):,} dev rows")
             metrics, answers = evaluate(self.model, self.dev, tune=True)
+            remark = self.model.task.remark(answers, self.dev.targets)
             entry.update(metrics)
         self.history.append(entry)
         numbers = {k: v for k, v in entry.items() if isinstance(v, float)}
@@ -297,6 +298,8 @@ class _Run:
         better = self.best.take(entry, answers)
         shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items())
         progress.say(f"epoch {epoch}: {shown}" + (", the best so far" if better else ""))
+        if remark:
+            progress.say(f"epoch {epoch}: {remark}")
 
     def _place(self, number: int) -> str:
         return f"{self.output}/checkpoints/step-{number:08d}"

@@ -106,6 +106,17 @@ def test_errors_and_confusion():
     }
 
 
+def test_one_label_for_all_rows_is_said():
+    """But not where the rows have one label, or the answers two."""
+    same, two = answers([[2, 0], [1, 0], [3, 1]]), answers([[2, 0], [1, 0], [0, 1]])
+    assert TASK.remark(same, np.array([0, 1, 0])) == (
+        "all 3 rows got the same label, so nothing is learned yet; what helps is more epochs, "
+        "another --learning_rate, or --optimizer=adamw on few rows"
+    )
+    assert TASK.remark(same, np.array([0, 0, 0])) == ""
+    assert TASK.remark(two, np.array([0, 0, 0])) == ""
+
+
 @pytest.mark.parametrize("count", [2, 20, 130])
 def test_the_matrix_names_its_labels(count):
     labels = [f"a rather long name of the class {i}" for i in range(count)]

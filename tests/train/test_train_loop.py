@@ -181,6 +181,8 @@ def test_the_best_epoch_is_kept_and_not_the_last(tmp_path, fresh, rows, monkeypa
 
     def scripted(model, dev, **options):
         seen.append({v.path: np.asarray(v) for v in model.head.weights})
+        remark = "as told" if len(seen) == 3 else ""
+        monkeypatch.setattr(model.task, "remark", lambda *given: remark)
         metrics = {"accuracy": accuracies[len(seen) - 1], "loss": 1.0}
         return metrics, model.answers(dev.fields)
 
@@ -193,8 +195,10 @@ def test_the_best_epoch_is_kept_and_not_the_last(tmp_path, fresh, rows, monkeypa
     assert result.metrics["accuracy"] == 0.75
     assert [entry["accuracy"] for entry in result.history] == accuracies
     assert result.model == run / "model"
-    marked = re.findall(r"^epoch (\d): .*, the best so far$", capsys.readouterr().err, re.MULTILINE)
+    said = capsys.readouterr().err
+    marked = re.findall(r"^epoch (\d): .*, the best so far$", said, re.MULTILINE)
     assert marked == ["1", "2"]
+    assert re.findall(r"^epoch (\d): (as told)$", said, re.MULTILINE) == [("3", "as told")]
     stored = load_file(run / "model" / "model.safetensors")["classifier.weight"].T
     kernels = [found["classifier/dense/kernel"] for found in seen]
     assert [bool((stored == kernel).all()) for kernel in kernels] == [False, True, False, False]
