@@ -21,6 +21,9 @@ PREFIX = "glue/"
 # length 128 as in their repository. The smallest is the rate of its MRPC example.
 LEARNING_RATES = (5e-5, 4e-5, 3e-5, 2e-5)
 RECIPE = {"batch_size": 32, "epochs": 3, "max_length": 128, "learning_rate": 2e-5}
+# on so few rows BERT's optimizer, which corrects no bias, often ends with one label for all of
+# them: Zhang et al., arXiv 2006.05987, on RTE, MRPC, STS-B and CoLA
+FEW_ROWS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +184,7 @@ def settings(name: str) -> dict[str, Any]:
     its = labelled(name)
     return {
         **RECIPE,
+        **({"optimizer": "adamw"} if its.rows[0] < FEW_ROWS else {}),
         "task": its.task,
         "text": its.text,
         "label": its.label,
