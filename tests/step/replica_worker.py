@@ -329,10 +329,10 @@ def signal_after(step):
 
     add = loop.Progress.add
 
-    def telling(self, count, note=""):
-        if f"step {step}/" in note:
+    def telling(self, count, note="", **more):
+        if f"step {step}/" in (note if isinstance(note, str) else note()):
             os.kill(os.getpid(), signal.SIGTERM)
-        add(self, count, note)
+        add(self, count, note, **more)
 
     loop.Progress.add = telling
     try:

@@ -44,8 +44,11 @@ def run(folder, model, kind, cases, *, cpus=1, workers=1, backend="tensorflow", 
     finally:
         for process in processes:
             process.kill()
-    for process, text in zip(processes, said, strict=True):
-        assert process.returncode == 0, text[-4000:]
+    # the one that failed first may be any of them; the others only say that it is gone
+    codes = [process.returncode for process in processes]
+    assert not any(codes), "\n".join(
+        f"{code}: {t[-4000:]}" for code, t in zip(codes, said, strict=True)
+    )
 
 
 def free_ports(count):
