@@ -18,6 +18,8 @@ from kbert.tasks._text_pair import TextPairTask, short
 # more names than this stand on end below the matrix; more classes, and only shades are drawn;
 # more still, and not every one is named
 _UPRIGHT, _NUMBERS, _NAMES = 4, 25, 120
+# rows of which one answer for all says something
+_TELLING = 20
 
 _DECIMAL = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.IGNORECASE)
 
@@ -164,9 +166,9 @@ class Classification(TextPairTask):
         }
 
     def remark(self, answers: Mapping[str, np.ndarray], targets: np.ndarray) -> str:
-        """One label for all rows, though they have several."""
+        """One label for all rows, though they have several; of a few rows it says nothing."""
         guessed = np.unique(np.argmax(answers["scores"], axis=-1))
-        if len(guessed) > 1 or len(np.unique(targets)) < 2:
+        if len(guessed) > 1 or len(np.unique(targets)) < 2 or len(targets) < _TELLING:
             return ""
         return (
             f"all {len(targets):,} rows got the same label, so nothing is learned yet; what helps "
