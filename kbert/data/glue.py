@@ -22,8 +22,8 @@ PREFIX = "glue/"
 LEARNING_RATES = (5e-5, 4e-5, 3e-5, 2e-5)
 RECIPE = {"batch_size": 32, "epochs": 3, "max_length": 128, "learning_rate": 2e-5}
 # on so few rows BERT's optimizer, which corrects no bias, often ends with one label for all of
-# them: Zhang et al., arXiv 2006.05987, on RTE, MRPC, STS-B and CoLA
-FEW_ROWS = 10_000
+# them (Zhang et al., arXiv 2006.05987); from MRPC's 3,668 on MiniLM scores higher with it
+FEW_ROWS = 3_000
 
 
 @dataclasses.dataclass(frozen=True)
