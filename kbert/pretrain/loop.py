@@ -160,7 +160,7 @@ class _Run:
                     self._stretch(*stretch, start, last, request)
         if last < self.total:
             self.progress.say(f"smoke: {last - start} steps ran, {self._shown()}")
-        seconds = self.progress.seconds
+        seconds = self.progress.seconds if self.progress.done > self.progress.before else 0.0
         if self.progress.done > self.progress.before:
             self.progress.say(
                 f"{self.progress.done - self.progress.before:,} tokens in {clock(seconds)}, "

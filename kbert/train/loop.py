@@ -202,7 +202,7 @@ class _Run:
         if run.smoke and last < self.total:
             progress.say(f"smoke: {last - start} steps ran, loss {sums[0] / max(sums[1], 1):.4f}")
         self.stepper.sync()
-        seconds = progress.seconds
+        seconds = progress.seconds if progress.done > progress.before else 0.0
         progress.say(
             f"{progress.done - progress.before:,} examples in {clock(seconds)}, "
             f"{progress.rate:,.0f} examples/s"
@@ -290,7 +290,7 @@ class _Run:
         if self.dev is not None:
             progress.say(f"epoch {epoch}: evaluating {len(self.dev):,} dev rows")
             metrics, answers = evaluate(self.model, self.dev, tune=True)
-            remark = self.model.task.remark(answers, self.dev.targets)
+            remark = self.model.task.remark(answers, self.dev.targets) if answers else ""
             entry.update(metrics)
         self.history.append(entry)
         numbers = {k: v for k, v in entry.items() if isinstance(v, float)}
