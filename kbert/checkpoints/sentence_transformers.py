@@ -99,7 +99,8 @@ def write(
     write_json(folder / POOLING / "config.json", {"word_embedding_dimension": width, **flags})
     write_json(folder / SIZES, {"max_seq_length": max_length, "do_lower_case": False})
     notes = read_json(source / MODEL) if source and (source / MODEL).is_file() else {}
-    prompts, name = notes.get("prompts") or {}, None
+    found, name = notes.get("prompts"), None
+    prompts = found if isinstance(found, dict) else {}
     if prompt := options["prompt"]:
         names = [notes.get("default_prompt_name"), *prompts]
         name = next((one for one in names if prompts.get(one) == prompt), PROMPT)

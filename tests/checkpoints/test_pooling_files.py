@@ -164,10 +164,12 @@ def test_a_default_prompt_stands_before_every_text(folder, tmp_path):
     assert written == {**QUERY, "default_prompt_name": None}
 
 
-def test_a_prompt_that_the_source_has_not(folder, tmp_path):
+@pytest.mark.parametrize("notes", [{}, {"prompts": None}, {"prompts": ["query: "]}])
+def test_a_prompt_that_the_source_has_not(folder, tmp_path, notes):
+    write(folder / CONFIG, notes)
     kbert.load(folder, options={"prompt": "find: "}).save(tmp_path / "saved")
     written = json.loads((tmp_path / "saved" / CONFIG).read_text())
-    assert written["prompts"]["default"] == "find: "
+    assert written["prompts"] == {"default": "find: "}
     assert written["default_prompt_name"] == "default"
 
 
