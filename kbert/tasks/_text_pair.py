@@ -24,8 +24,8 @@ class TextPairTask(Task):
     Settings:
         long_text: what becomes of what is longer than a row of ids: "cut", or "windows", which
             hold all of a text, and whose logits are joined. Of a pair the longer text is cut in
-            windows, and the other stands in each; its first tokens, if it would take more than
-            half of a window.
+            windows, and the other stands in each; if it would take more than half of a window,
+            both are cut, and a window has of each what stands as far on.
         window_join: "mean" of the windows' logits, or of each the "max".
         doc_stride: how many tokens further on the next window begins; 0 is where the last ends.
         max_windows: how many of a text a training reads at most: the first, the last, and between

@@ -39,7 +39,9 @@ def parts(
     """Cuts what is longer than a row of ids in windows; what is not stays as it is.
 
     Of a pair that is too long, the longer text is cut (the first of equal ones), and the other
-    stands in each window, its first tokens if it would take more than half of the room.
+    stands whole in each window. If that would take more than half of the room it is cut too, in
+    windows of half the room: those of the text that has fewer go along with the other's, each with
+    what stands as far on in its own text, so every token of both is in a window.
 
     Args:
         first, second: ragged [R, t] int32, tokens of the texts.
@@ -52,33 +54,53 @@ def parts(
     first_length = tf.cast(first.row_lengths(), tf.int32)
     if second is None:
         room, in_second, kept, longer = max_length - 2, None, 0 * first_length, first_length
+        shorter = kept
     else:
         second_length = tf.cast(second.row_lengths(), tf.int32)
         room, in_second = max_length - 3, second_length > first_length
         shorter = tf.minimum(first_length, second_length)
         longer = tf.maximum(first_length, second_length)
         kept = tf.where(shorter + longer <= room, shorter, tf.minimum(shorter, room // 2))
-    space = tf.maximum(room - kept, 1)  # `pack` refuses what is too short
-    step = tf.minimum(space, stride) if stride else space
-    count = 1 - -tf.maximum(longer - space, 0) // step
+    cut, other = _Windows(longer, room - kept, stride), _Windows(shorter, kept, stride)
+    count = tf.maximum(cut.count, other.count)
     taken = count if most is None else tf.minimum(count, most)
     row = tf.repeat(tf.range(tf.size(taken)), taken)
     within = tf.range(tf.size(row)) - tf.gather(tf.cumsum(taken, exclusive=True), row)
     # all of them where all are taken
-    number = within * tf.gather(count - 1, row) // tf.maximum(tf.gather(taken - 1, row), 1)
-    begin = number * tf.gather(step, row)
-    size = tf.minimum(tf.gather(longer, row) - begin, tf.gather(space, row))
+    number = _spread(within, taken, count, row)
+    begin, size = cut.place(_spread(number, count, cut.count, row), row)
     if second is None:
         return Parts(_slices(first, row, begin, size), None, row, within, taken)
     assert in_second is not None
-    of_second, whole = tf.gather(in_second, row), tf.gather(kept, row)
+    where, whole = other.place(_spread(number, count, other.count, row), row)
+    of_second = tf.gather(in_second, row)
     return Parts(
-        _slices(first, row, tf.where(of_second, 0, begin), tf.where(of_second, whole, size)),
-        _slices(second, row, tf.where(of_second, begin, 0), tf.where(of_second, size, whole)),
+        _slices(first, row, tf.where(of_second, where, begin), tf.where(of_second, whole, size)),
+        _slices(second, row, tf.where(of_second, begin, where), tf.where(of_second, size, whole)),
         row,
         within,
         taken,
     )
+
+
+class _Windows:
+    """How texts of `length` [R] tokens are cut, given `space` [R] for a window of each."""
+
+    def __init__(self, length: tf.Tensor, space: tf.Tensor, stride: int) -> None:
+        self.length, self.space = length, tf.maximum(space, 1)  # `pack` refuses what is too short
+        self.step = tf.minimum(self.space, stride) if stride else self.space
+        self.count = 1 - -tf.maximum(length - self.space, 0) // self.step
+
+    def place(self, number: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Where the window of this `number` of each `row` begins, and how many tokens it has."""
+        begin = number * tf.gather(self.step, row)
+        left = tf.gather(self.length, row) - begin
+        return begin, tf.minimum(left, tf.gather(self.space, row))
+
+
+def _spread(number: tf.Tensor, few: tf.Tensor, many: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    """Numbers below `few` as such below `many`, the first and last kept, at even distances."""
+    return number * tf.gather(many - 1, row) // tf.maximum(tf.gather(few - 1, row), 1)
 
 
 def _slices(texts: tf.RaggedTensor, row: Any, begin: Any, size: Any) -> tf.RaggedTensor:

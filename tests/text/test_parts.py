@@ -56,13 +56,28 @@ def test_the_longer_of_a_pair_is_cut():
     assert shown(rows_of(short), rows_of(long), max_length=7) == [
         [[1, 21, 22, 2, 11, 12, 2], [1, 21, 22, 2, 13, 14, 2], [1, 21, 22, 2, 15, 2]]
     ]
-    # both are too long: the shorter one keeps half of the room, the first of equal ones is cut
+
+
+def test_both_of_a_pair_are_cut_where_each_takes_over_half():
     assert shown(rows_of([11, 12, 13, 14]), rows_of([21, 22, 23]), max_length=7) == [
-        [[1, 11, 12, 2, 21, 22, 2], [1, 13, 14, 2, 21, 22, 2]]
+        [[1, 11, 12, 2, 21, 22, 2], [1, 13, 14, 2, 23, 2]]
     ]
-    assert shown(rows_of([11, 12, 13]), rows_of([21, 22, 23]), max_length=7) == [
-        [[1, 11, 12, 2, 21, 22, 2], [1, 13, 2, 21, 22, 2]]
+    # of equal ones the first has what is odd of the room, and the second more windows
+    assert shown(rows_of([11, 12, 13, 14]), rows_of([21, 22, 23, 24]), max_length=6) == [
+        [
+            [1, 11, 12, 2, 21, 2],
+            [1, 11, 12, 2, 22, 2],
+            [1, 11, 12, 2, 23, 2],
+            [1, 13, 14, 2, 24, 2],
+        ]
     ]
+    # each window of the shorter text goes along with what stands as far on in the longer one
+    long, short = list(range(11, 21)), [31, 32, 33]
+    found = shown(rows_of(short), rows_of(long), max_length=7)[0]
+    assert [window[1:3] for window in found] == [[31, 32]] * 4 + [[33, 2]]
+    assert [window[-3:-1] for window in found] == [[i, i + 1] for i in range(11, 21, 2)]
+    # a training reads both ends of both
+    assert shown(rows_of(short), rows_of(long), max_length=7, most=2) == [[found[0], found[-1]]]
 
 
 def test_a_training_reads_both_ends_and_what_lies_evenly_between():
@@ -87,12 +102,13 @@ def test_every_token_is_in_a_window_and_one_window_is_what_is_cut(length, stride
     for row, pair in enumerate(zip(first, second, strict=True)):
         mine = np.flatnonzero(rows == row)
         assert len(mine) == cut.count[row]
-        longer, other = sorted(pair, key=len, reverse=True)
-        if len(first[row]) == len(second[row]):
-            longer, other = pair
-        assert set(longer) <= set(ids[mine].ravel())
-        for window in mine:
-            assert set(other[: (length - 3) // 2]) <= set(ids[window])
+        assert set(pair[0]) | set(pair[1]) <= set(ids[mine].ravel())
+        shorter = min(pair, key=len)
+        if len(shorter) <= (length - 3) // 2:
+            assert all(set(shorter) <= set(ids[window]) for window in mine)
+        for text in pair:  # both go on, none goes back
+            starts = [min(set(text) & set(ids[window]), default=0) for window in mine]
+            assert starts == sorted(starts)
         if len(mine) == 1:
             size = int(whole["attention_mask"][row].numpy().sum())
             assert masks[mine[0]].sum() == size
