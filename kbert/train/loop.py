@@ -204,8 +204,8 @@ class _Run:
         self.stepper.sync()
         seconds = progress.seconds if progress.done > progress.before else 0.0
         progress.say(
-            f"{progress.done - progress.before:,} examples in {clock(seconds)}, "
-            f"{progress.rate:,.0f} examples/s"
+            f"{progress.done - progress.before:,} examples in {clock(seconds)}; "
+            f"the steps alone: {progress.rate:,.0f} examples/s"
         )
         metrics = self.best.metrics
         if metrics is None:

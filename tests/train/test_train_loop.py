@@ -72,7 +72,7 @@ def test_a_broken_run_ends_with_the_bits_of_the_unbroken_one(
         assert f"epoch {entry['epoch']}: {numbers}" in said
     best = max(result.history, key=lambda entry: entry["accuracy"])
     assert report["best"] == result.metrics == {k: v for k, v in best.items() if k != "step"}
-    assert re.search(r"^66 examples in \d+:\d\d, [\d,]+ examples/s$", said, re.MULTILINE)
+    assert re.search(r"^66 examples in \d+:\d\d; the steps alone: [\d,]+ examples/s$", said, re.MULTILINE)
 
     # so do the plots, and what lies beside them
     assert report["metric"] == "accuracy"
@@ -154,7 +154,7 @@ def test_repeating_a_finished_run_trains_nothing(tmp_path, fresh, rows, monkeypa
     assert repeated.metrics == result.metrics
     assert weights(second) == weights(first)
     assert digest(tmp_path / "run" / "model") == before["model"]
-    assert capsys.readouterr().err == "0 examples in 0:00, 0 examples/s\n"
+    assert capsys.readouterr().err == "0 examples in 0:00; the steps alone: 0 examples/s\n"
 
     # but for other rows, the checkpoint of this model is no start for one of other labels
     other = loop_model_of_three(fresh)
