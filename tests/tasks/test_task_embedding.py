@@ -10,6 +10,7 @@ import kbert
 from kbert import registry
 from kbert.data.table import Table
 from kbert.layers.pooling import Pooling
+from kbert.savedmodel.export import export
 from kbert.tasks import _similarity as numbers
 
 TASK = registry.get("task", "embedding")
@@ -168,6 +169,21 @@ def test_a_prompt_is_learned_behind_too(tiny_model, model):
         features, _ = one.batch(given, rows.targets)
         found.append((rows.lengths.tolist(), features["input_ids"].numpy().tolist()))
     assert found[0] == found[1]
+
+
+def test_a_prompt_is_in_the_exported_graph(tiny_model, model, tmp_path):
+    def vectors(texts):
+        return np.array([row["embedding"] for row in model.predict(texts)])
+
+    prompted = kbert.load(tiny_model, task="embedding", max_length=24, options={"prompt": "to: "})
+    loaded = tf.saved_model.load(str(export(prompted, tmp_path / "base")))
+    one, two = (vectors([f"to: {text}" for text in texts]) for texts in (TEXTS, OTHERS))
+    found = loaded.signatures["serving_default"](text=tf.constant(TEXTS))
+    np.testing.assert_allclose(found["embedding"], one, rtol=0, atol=1e-5)
+    assert np.abs(one - vectors(TEXTS)).max() > 0.1
+    similarity = loaded.signatures["similarity"]
+    found = similarity(text=tf.constant(TEXTS), text_pair=tf.constant(OTHERS))["similarity"]
+    np.testing.assert_allclose(found, (unit(one) * unit(two)).sum(-1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["cosine", "in_batch"])

@@ -72,7 +72,8 @@ def test_a_broken_run_ends_with_the_bits_of_the_unbroken_one(
         assert f"epoch {entry['epoch']}: {numbers}" in said
     best = max(result.history, key=lambda entry: entry["accuracy"])
     assert report["best"] == result.metrics == {k: v for k, v in best.items() if k != "step"}
-    assert re.search(r"^66 examples in \d+:\d\d; the steps alone: [\d,]+ examples/s$", said, re.MULTILINE)
+    line = r"^66 examples in \d+:\d\d; the steps alone: [\d,]+ examples/s$"
+    assert re.search(line, said, re.MULTILINE)
 
     # so do the plots, and what lies beside them
     assert report["metric"] == "accuracy"
