@@ -33,7 +33,7 @@ class MultipleChoice(Task):
     inputs = ("context", "choices")
     needs = ("pooled_output",)
     best = "accuracy"
-    recipe = {"text": ("context", "choices")}
+    recipe = {"text": ("context", "choices"), "optimizer": "adamw"}
     head_kind = "multiple_choice"
     pipeline_tag = "multiple-choice"
     own_labels = ("choice",)
