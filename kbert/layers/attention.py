@@ -18,9 +18,9 @@ class SelfAttention(keras.layers.Layer):
     """`softmax(Q K^T / sqrt(H) + bias) V`, joined over N heads, then a dense layer.
 
     Padding is hidden as a key only; padded positions still attend and get vectors. The softmax
-    is float32. Source: google-research/bert `modeling.py` `attention_layer`. Other libraries
-    differ in how a row without any key comes out (uniform, zeros, unmasked); kbert's packing
-    makes no such row.
+    computes in float32. Source: google-research/bert `modeling.py` `attention_layer`. Other
+    libraries differ in how a row without any key comes out (uniform, zeros, unmasked); kbert's
+    packing makes no such row.
     """
 
     def __init__(self, config: EncoderConfig, seed: int, place: str, **kwargs: Any) -> None:
@@ -53,7 +53,11 @@ class SelfAttention(keras.layers.Layer):
         asking: Asking = rows if firsts is None else rows.firsts()
         query, key, value = self.heads(x, rows, firsts, asking)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        weights = ops.softmax(ops.cast(scores, "float32") + asking.bias, axis=-1)
+        # what oneDNN computes in float32 whatever it is given needs no casts, which take longer;
+        # the gradient and JAX's softmax do need them
+        exact = training or probabilities or keras.backend.backend() != "tensorflow"
+        kind = "float32" if exact else scores.dtype
+        weights = ops.softmax(ops.cast(scores, kind) + ops.cast(asking.bias, kind), axis=-1)
         dropped = self.drop(ops.cast(weights, value.dtype), training=training)
         context = asking.flat(ops.matmul(dropped, value), self.config.hidden_size)
         return self.project(context), (rows.probabilities(weights) if probabilities else None)
