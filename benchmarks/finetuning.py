@@ -4,9 +4,9 @@ python benchmarks/finetuning.py --peer_python=PYTHON [--tasks=sst2,squad,wnut17]
 
 MiniLM on each task, a run a seed, kbert and the peer turn by turn: kbert's own recipe with
 bfloat16 products, the peer in bfloat16 autocast with its fused AdamW, which are the best forms of
-both; batches by length. kbert's optimizer is BERT's, without bias correction, so its first updates
-are larger at the same rate. After every run benchmarks/finetuning-TASK.json is written; runs that
-stand there are not repeated.
+both; batches by length. kbert's optimizer is the default of the task or data set; where that is
+BERT's, without bias correction, its updates are larger at the same rate. After every run
+benchmarks/finetuning-TASK.json is written; runs that stand there are not repeated.
 
 The peers' scripts stand in the reference folder (KBERT_SHARED), that of GLUE's other tasks beside
 this one; they run under an interpreter that has their packages; without it no peer is run.
