@@ -11,7 +11,7 @@ from kbert.config import EncoderConfig
 from kbert.layers.noise import dense, dropout
 from kbert.layers.rows import HIDDEN, Asking, FlatRows, PaddedRows, Rows
 
-__all__ = ["HIDDEN", "FlatRows", "PaddedRows", "SelfAttention"]
+__all__ = ["HIDDEN", "FlatRows", "PaddedRows", "SelfAttention", "softmax"]
 
 
 class SelfAttention(keras.layers.Layer):
@@ -56,8 +56,7 @@ class SelfAttention(keras.layers.Layer):
         # what oneDNN computes in float32 whatever it is given needs no casts, which take longer;
         # the gradient and JAX's softmax do need them
         exact = training or probabilities or keras.backend.backend() != "tensorflow"
-        kind = "float32" if exact else scores.dtype
-        weights = ops.softmax(ops.cast(scores, kind) + ops.cast(asking.bias, kind), axis=-1)
+        weights = softmax(ops.cast(scores, "float32") if exact else scores, asking.bias)
         dropped = self.drop(ops.cast(weights, value.dtype), training=training)
         context = asking.flat(ops.matmul(dropped, value), self.config.hidden_size)
         return self.project(context), (rows.probabilities(weights) if probabilities else None)
@@ -77,6 +76,11 @@ class SelfAttention(keras.layers.Layer):
             (query,) = asking.heads(self.query(firsts), count, size)
             key, value = rows.heads(_joined(x, self.key, self.value), count, size, 2)
         return query * (size**-0.5), key, value
+
+
+def softmax(scores: Any, bias: Any) -> Any:
+    """Of scores with a bias of float32, in the type of the scores."""
+    return ops.softmax(scores + ops.cast(bias, scores.dtype), axis=-1)
 
 
 def _joined(x: Any, *layers: keras.layers.Dense) -> Any:

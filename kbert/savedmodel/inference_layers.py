@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kbert.config import EncoderConfig
-from kbert.layers.attention import SelfAttention
+from kbert.layers.attention import SelfAttention, softmax
 from kbert.layers.block import Block
 from kbert.layers.noise import dense
 from kbert.layers.rows import HIDDEN, FlatRows
@@ -84,7 +84,7 @@ class InferenceAttention(keras.layers.Layer):
     ) -> Any:
         """x [M, D] -> ([M, D], None). What only training and analysis ask for is not there."""
         query, key, value = self.heads(x, rows)
-        weights = _softmax(tf.matmul(query, key, transpose_b=True), rows.bias)
+        weights = softmax(tf.matmul(query, key, transpose_b=True), rows.bias)
         context = rows.flat(tf.matmul(weights, value), self.config.hidden_size)
         return self.project(context), None
 
@@ -151,7 +151,7 @@ class LastAttention(InferenceAttention):
         query = tf.reshape(self.query(rows.first(x)), [-1, count, size])
         query = tf.matmul(tf.transpose(query, [1, 0, 2]), self.key, transpose_b=True)
         scores = tf.matmul(tf.transpose(query, [1, 0, 2]), vectors, transpose_b=True)
-        context = tf.matmul(_softmax(scores, rows.padding), vectors)
+        context = tf.matmul(softmax(scores, rows.padding), vectors)
         context = tf.matmul(tf.transpose(context, [1, 0, 2]), self.value)
         context = tf.reshape(tf.transpose(context, [1, 0, 2]), [-1, count * size])
         return self.project(context + tf.convert_to_tensor(self.value_bias))
@@ -189,7 +189,3 @@ def first_tokens(block: Block, x: Any, rows: InferenceRows) -> Any:
     found = block.attention_norm(rows.first(x) + block.attention.first(x, rows))
     inner = block.act(block.feedforward_in(found))
     return block.feedforward_norm(found + block.feedforward_out(inner))
-
-
-def _softmax(scores: Any, bias: Any) -> Any:
-    return tf.nn.softmax(scores + tf.cast(bias, scores.dtype))
