@@ -109,7 +109,8 @@ def table(folder: pathlib.Path) -> str:
             ratio = f"**{number(row['ratio'])}**" if row["ratio"] is not None else ""
             lines.append(f"| {row['what']} | {ours} | {theirs} | {ratio} | {number(row['bar'])} |")
     how = (
-        "kbert and its peer ran in turn, in one run; the ratio says how many times kbert is better."
+        "kbert and its peer ran on the same machine, in turn or within hours of each other; the "
+        "ratio says how many times kbert is better."
     )
     return "\n".join([*lines, "", how, "", *dict.fromkeys(notes), ""]) + "\n"
 
