@@ -110,10 +110,14 @@ class MultipleChoice(Task):
         where: str,
         lines: Sequence[int],
     ) -> None:
-        """Every label is a choice of its row."""
+        """Every label is a choice of its row, and some row has a choice to make."""
+        most = 0
         for row, text in enumerate(fields["choices"]):
-            place = f"{where}: line {lines[row]}"
-            targets[row] = layouts.number_of(targets[row], layouts.cut(text), place)
+            place, choices = f"{where}: line {lines[row]}", layouts.cut(text)
+            targets[row] = layouts.number_of(targets[row], choices, place)
+            most = max(most, len(choices))
+        if most == 1:
+            raise BadInput(f"{where}: found one choice in every row, expected two or more in some")
 
     # from text to logits ----------------------------------------------------------------
 

@@ -58,6 +58,14 @@ CASES = [
         (_choices([], 0),),
     ),
     Case(
+        "rows_of_one_choice",
+        "No row of a multiple choice has more than one choice, so there is nothing to learn.",
+        "{p}/train.jsonl: found one choice in every row, expected two or more in some",
+        "Give each row its wrong choices too; single rows of one choice are fine.",
+        finetune(train="{p}/train.jsonl", **_CHOICES),
+        (_choices(["water"], 0),),
+    ),
+    Case(
         "choices_that_are_no_list",
         "The choices of a row are one text.",
         "{p}/train.jsonl: line 1: choices: found 'water, roads', expected a list",

@@ -315,6 +315,11 @@ def test_columns_that_are_refused(run_kbert, tiny_model, tmp_path):
     assert done.err.splitlines()[-1] == (
         "kbert: error: --text: found context, expected the columns of context and choices"
     )
+    path = jsonl(tmp_path / "alone.jsonl", [{"context": "a", "choices": ["b"], "label": 0}] * 2)
+    done = run_kbert(*flags(tiny_model, path, tmp_path / "run"))
+    assert done.err.splitlines()[-1] == (
+        f"kbert: error: {path}: found one choice in every row, expected two or more in some"
+    )
     path = jsonl(tmp_path / "arc.jsonl", [{**arc_rows()[0], "answerKey": "E"}])
     done = run_kbert(*flags(tiny_model, path, tmp_path / "run"))
     assert done.err.splitlines()[-1] == (
